@@ -1,0 +1,8 @@
+"""
+The engine: what Together's GPU-cluster API can do, in both of its dialects.
+
+Nothing in here imports Airflow, sleeps or talks to the network, except :mod:`.client`, whose two
+drivers do all of it. Read in this order: ``models`` (what things are), ``call`` (one request as a
+value), ``dialects`` (its spelling on the wire), ``flows`` (several requests), ``polling`` (what an
+answer means to somebody who waits), ``client`` (doing it).
+"""

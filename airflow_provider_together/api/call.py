@@ -1,0 +1,89 @@
+"""
+Operations as values: what one request is, and what a flow of several may ask its driver for.
+
+A :class:`Call` says what to send, how to read the answer and whether it may be sent twice; it sends
+nothing. A flow is a generator of steps; ``cluster = yield from dialect.get_cluster(cluster_id)`` is
+one step, and reads the same whether a sync or an async driver runs it. This module imports nothing of
+the package but its exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, TypeAlias, TypeVar
+from urllib.parse import quote
+
+from airflow_provider_together.exceptions import SpecError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """
+    One request.
+
+    :param what: the operation in words, for messages: ``create GPU cluster 'x'``.
+    :param method: HTTP method.
+    :param path: path below the base URL, already quoted.
+    :param read: turns the decoded JSON body of a good answer into the result.
+    :param params: query parameters.
+    :param body: JSON body.
+    :param is_repeatable: whether sending it twice does no more than sending it once.
+    :param attempts: how often to try at the most; None leaves it to the connection.
+    """
+
+    what: str
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    params: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    is_repeatable: bool = True
+    attempts: int | None = None
+
+    def once(self) -> Call[T]:
+        """Return the same call without automatic repetition, for those who poll anyway."""
+        return replace(self, attempts=1)
+
+    def __iter__(self) -> Flow[T]:
+        """Let a flow ask for the result: ``result = yield from call``."""
+        result: T = yield self
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let ``seconds`` pass; the driver answers with the time after it, in epoch seconds."""
+
+    seconds: float
+
+    def __iter__(self) -> Flow[float]:
+        now: float = yield self
+        return now
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the caller may want to log or to store before the flow goes on."""
+
+    message: str
+
+    def __iter__(self) -> Flow[None]:
+        yield self
+
+
+Step: TypeAlias = "Call[Any] | Pause | Note"
+Flow: TypeAlias = "Generator[Step, Any, T]"
+
+
+def quoted(name: str, value: str) -> str:
+    """
+    Return an id as one segment of a path.
+
+    :raises SpecError: if it is blank or would change the path.
+    """
+    if not isinstance(value, str) or not value.strip() or value in {".", ".."}:
+        raise SpecError([f"{name}={value!r} is no id: give the id that the create answered"])
+    return quote(value, safe="")

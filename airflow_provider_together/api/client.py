@@ -1,0 +1,320 @@
+"""
+The two drivers: the only place that talks to the network, sleeps or reads a clock.
+
+They decide nothing. A call is prepared and read by :mod:`.answer`, repeated by :mod:`.retry`, composed by
+:mod:`.flows`; sync and async differ here only, in a few lines each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import ssl
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Self, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState, Retrying
+
+from airflow_provider_together.api.answer import HTTPAnswer, error_for_transport, read_answer
+from airflow_provider_together.api.call import Call, Flow, Note, Step
+from airflow_provider_together.api.dialects import dialect_class
+from airflow_provider_together.api.retry import retrying
+from airflow_provider_together.api.settings import Settings
+from airflow_provider_together.exceptions import ConfigurationError, TogetherError
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+USER_AGENT = "airflow-provider-together"
+#: Bytes of the largest answer that is read. A list of a thousand clusters with kubeconfigs has some 10 MB.
+LARGEST_ANSWER = 256 * 2**20
+
+#: What is done with a flow's notes unless the caller wants them.
+NoteTaker = Callable[[Note], None]
+Sleep = Callable[[float], None]
+AsyncSleep = Callable[[float], Awaitable[None]]
+
+
+def _log_note(note: Note) -> None:
+    log.info("%s", note.message)
+
+
+class Clock:
+    """
+    Epoch seconds that never jump within one process.
+
+    Deadlines are stored as epoch seconds, since they outlive a process; inside it a correction of the
+    system's clock must not end a wait early or stretch it.
+    """
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        """Return the time in epoch seconds."""
+        return self._offset + time.monotonic()
+
+
+class _Driver:
+    """What both drivers share: settings, dialect and the clock."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.dialect = dialect_class(settings.dialect)(project_id=settings.project_id)
+        self.now = Clock()
+
+    def _arguments(self, call: Call[Any]) -> dict[str, Any]:
+        return retrying(call, retries=self.settings.retries, before_sleep=_log_repetition)
+
+
+class Client(_Driver):
+    """
+    Sync driver.
+
+    :param settings: the connection.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._http = httpx.Client(**_http_arguments(settings))
+
+    def send(self, call: Call[T], *, sleep: Sleep = time.sleep) -> T:
+        """
+        Send one request, repeating it where that is safe.
+
+        :param sleep: waits that many seconds; a caller that can be interrupted gives its own.
+        :raises TogetherError: if it cannot be carried out, or if nobody knows whether it was.
+        """
+        result: T = Retrying(**self._arguments(call), sleep=sleep)(self._send_once, call)
+        return result
+
+    def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: Sleep = time.sleep) -> T:
+        """
+        Run a flow to its end.
+
+        :param note: gets each note of the flow before the flow goes on.
+        :param sleep: waits that many seconds; what it raises ends the flow.
+        """
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = self._do(step, note, sleep)
+                except TogetherError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _do(self, step: Step, note: NoteTaker, sleep: Sleep) -> Any:
+        if isinstance(step, Call):
+            return self.send(step, sleep=sleep)
+        if isinstance(step, Note):
+            return note(step)
+        if step.seconds > 0:
+            sleep(step.seconds)
+        return self.now()
+
+    def _send_once(self, call: Call[T]) -> T:
+        limit = _Limit(self.settings.timeout)
+        try:
+            with self._http.stream(
+                call.method, call.path, params=call.params or None, json=call.body
+            ) as response:
+                content = b"".join(limit.check(chunk) for chunk in response.iter_bytes())
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise error_for_transport(call, error, self.settings) from error
+        return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+
+
+class AsyncClient(_Driver):
+    """
+    Async driver, for one event loop.
+
+    :param settings: the connection.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._http = httpx.AsyncClient(**_http_arguments(settings))
+
+    async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
+        """See :meth:`Client.send`."""
+        result: T = await AsyncRetrying(**self._arguments(call), sleep=sleep)(self._send_once, call)
+        return result
+
+    async def run(
+        self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: AsyncSleep = asyncio.sleep
+    ) -> T:
+        """See :meth:`Client.run`."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    answer = await self._do(step, note, sleep)
+                except TogetherError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _do(self, step: Step, note: NoteTaker, sleep: AsyncSleep) -> Any:
+        if isinstance(step, Call):
+            return await self.send(step, sleep=sleep)
+        if isinstance(step, Note):
+            return note(step)
+        if step.seconds > 0:
+            await sleep(step.seconds)
+        return self.now()
+
+    async def _send_once(self, call: Call[T]) -> T:
+        limit = _Limit(self.settings.timeout)
+        request = self._http.stream(call.method, call.path, params=call.params or None, json=call.body)
+        try:
+            async with request as response:
+                content = b"".join([limit.check(chunk) async for chunk in response.aiter_bytes()])
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise error_for_transport(call, error, self.settings) from error
+        return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+
+
+def shared_client(settings: Settings) -> Client:
+    """
+    Return the sync client that everybody in this process shares for one connection.
+
+    It lives as long as somebody holds it; a forked child gets its own, since a connection must not be
+    used by two processes.
+    """
+    key = (os.getpid(), settings)
+    client = _clients.get(key)
+    if client is None:
+        client = _clients[key] = Client(settings)
+    return client
+
+
+_clients: weakref.WeakValueDictionary[tuple[int, Settings], Client] = weakref.WeakValueDictionary()
+
+
+@contextlib.asynccontextmanager
+async def shared_async_client(settings: Settings) -> AsyncIterator[AsyncClient]:
+    """
+    Lend the async client that everybody on this event loop shares for one connection.
+
+    It is made for the first borrower and closed after the last, so that neither a connection nor a loop
+    outlives its use. A loop belongs to one process, so a forked child never meets its parent's.
+    """
+    lent = _lent.setdefault(asyncio.get_running_loop(), {})
+    entry = lent.get(settings)
+    if entry is None:
+        entry = lent[settings] = _Lent(AsyncClient(settings))
+    entry.borrowers += 1
+    try:
+        yield entry.client
+    finally:
+        entry.borrowers -= 1
+        if entry.borrowers == 0:
+            del lent[settings]
+            await entry.client.close()
+
+
+class _Lent:
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.borrowers = 0
+
+
+_lent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Lent]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+class _Limit:
+    """
+    Bounds one answer in time and size: httpx bounds each silence, not their sum.
+
+    :param timeout: seconds; connecting may take that long, and the rest of the exchange again.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._end = time.monotonic() + 2 * timeout
+        self._room = LARGEST_ANSWER
+
+    def check(self, chunk: bytes) -> bytes:
+        """Return the chunk, or raise the error that ends the exchange."""
+        self._room -= len(chunk)
+        if self._room < 0:
+            message = f"the answer is larger than {LARGEST_ANSWER} bytes"
+            raise httpx.DecodingError(message)
+        if time.monotonic() > self._end:
+            message = "the answer took too long as a whole"
+            raise httpx.ReadTimeout(message)
+        return chunk
+
+
+def _http_arguments(settings: Settings) -> dict[str, Any]:
+    return {
+        "base_url": settings.base_url,
+        "headers": {"Authorization": f"Bearer {settings.api_key}", "User-Agent": USER_AGENT},
+        "timeout": httpx.Timeout(settings.timeout),
+        "verify": _tls_context(settings.verify),
+        "follow_redirects": False,
+        # A proxy must not see what goes to this machine: that may be plain http, with the key in it.
+        "trust_env": not settings.is_loopback,
+        "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=30.0),
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _tls_context(verify: str) -> ssl.SSLContext:
+    """Return a context that trusts the given CA bundle, or the system's; made once, since it takes 20 ms."""
+    if verify:
+        try:
+            return ssl.create_default_context(cafile=verify)
+        except (OSError, ssl.SSLError) as error:
+            message = f"verify={verify!r} is wrong: it is no readable file of CA certificates ({error})"
+            raise ConfigurationError(message) from None
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile is None and paths.capath is None:
+        # Python builds that come without a link to the system's store bring httpx's.
+        return httpx.create_ssl_context()
+    return ssl.create_default_context()
+
+
+def _log_repetition(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    log.warning("%s; trying again in %.1f s.", error, state.upcoming_sleep)

@@ -1,0 +1,127 @@
+"""
+What both dialects need to write requests and to read answers.
+
+It imports the models and specs, never a dialect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from airflow_provider_together.api.models import Answer, Cluster
+from airflow_provider_together.api.specs import Spec
+from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
+
+M = TypeVar("M", bound=Answer)
+
+_DRIVER_VERSION = re.compile(r"CUDA_(\d+)_(\d+)_(\d+)", re.ASCII)
+
+
+def read_object(body: Any) -> dict[str, Any]:
+    """
+    Return the body of an answer that must be an object.
+
+    :raises MalformedAnswerError: if it is anything else.
+    """
+    if not isinstance(body, dict):
+        message = f"the answer is {type(body).__name__}, not an object"
+        raise MalformedAnswerError(message)
+    return body
+
+
+def read_model(model: type[M], body: Any, **known: Any) -> M:
+    """
+    Read an object of the wire as a model.
+
+    :param known: fields that we know and that the answer may leave out.
+    :raises MalformedAnswerError: naming the fields that are wrong, never their values.
+    """
+    answered = {key: value for key, value in read_object(body).items() if value is not None}
+    try:
+        return model.model_validate({**known, **answered})
+    except ValidationError as error:
+        places = sorted({".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)})
+        message = f"the answer is no {model.__name__}: {', '.join(places)} missing or unreadable"
+        raise MalformedAnswerError(message) from None
+
+
+def read_list(key: str, read: Callable[[Any], M], *, may_be_missing: bool) -> Callable[[Any], list[M]]:
+    """
+    Return a reader for ``{key: [...]}``.
+
+    An entry that cannot be read spoils the whole list: whoever concludes from a list that something is
+    absent must not do so because an entry was skipped.
+
+    :param may_be_missing: whether leaving out the key means an empty list, as protobuf's JSON does.
+    """
+
+    def read_body(body: Any) -> list[M]:
+        entries = read_object(body).get(key)
+        if entries is None and may_be_missing:
+            return []
+        if not isinstance(entries, list):
+            message = f"the answer has no list {key!r}"
+            raise MalformedAnswerError(message)
+        return [read(entry) for entry in entries]
+
+    return read_body
+
+
+def read_cluster(body: Any, **known: Any) -> Cluster:
+    """Read a cluster whose wire fields have our names."""
+    return read_model(Cluster, body, **known)
+
+
+def read_success(body: Any) -> bool:
+    """Read ``{"success": …}``. A refusal is an error status, so an answer that leaves it out is a success."""
+    return read_object(body).get("success") is not False
+
+
+def split_driver_version(driver_version: str) -> tuple[str, str]:
+    """Return the CUDA and the NVIDIA driver version of ``CUDA_12_8_570``: ``("12.8", "570")``."""
+    match = _DRIVER_VERSION.fullmatch(driver_version)
+    if match is None:
+        raise SpecError([f"driver_version={driver_version!r} is wrong: write it like 'CUDA_12_8_570'"])
+    return f"{match[1]}.{match[2]}", match[3]
+
+
+def join_driver_version(cuda: Any, driver: Any) -> str:
+    """Return ``CUDA_12_8_570`` for ``12.8`` and ``570``; empty if they have another form."""
+    if not isinstance(cuda, str) or not isinstance(driver, str):
+        return ""
+    joined = f"CUDA_{cuda.replace('.', '_')}_{driver}"
+    return joined if _DRIVER_VERSION.fullmatch(joined) else ""
+
+
+def refuse_unknown_fields(spec: Spec, known: Iterable[str], *, dialect: str, other: str) -> None:
+    """
+    Refuse fields that this dialect does not have.
+
+    :raises SpecError: naming each of them.
+    """
+    allowed = set(known)
+    lacking = [name for name in spec.given() if name not in allowed]
+    if lacking:
+        raise SpecError(
+            [
+                f"{name} does not exist in the {dialect} API: leave it out, or set api={other!r} in the connection"
+                for name in lacking
+            ]
+        )
+
+
+def refuse_unknown_word(field: str, value: str | None, known: Iterable[str], *, dialect: str) -> None:
+    """
+    Refuse an enum word that this dialect does not list.
+
+    :raises SpecError: naming the words that it does.
+    """
+    words = list(known)
+    if value is not None and value not in words:
+        raise SpecError(
+            [f"{field}={value!r} does not exist in the {dialect} API: use one of {', '.join(words)}"]
+        )

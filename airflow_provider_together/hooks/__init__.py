@@ -1,0 +1,1 @@
+"""Connections to Together, as Airflow knows them."""

@@ -1,0 +1,59 @@
+"""
+The form of a ``together`` connection, described once for all Airflow versions.
+
+Airflow 3.2 and later read the description from the provider's metadata, 3.1 asks the hook. It imports
+nothing, since every start of Airflow reads the metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+CONNECTION_TYPE = "together"
+HOOK_NAME = "Together AI"
+
+#: Name, label, help and JSON schema of each field beyond Airflow's own. The names are keys of the extra.
+FIELDS: dict[str, dict[str, Any]] = {
+    "api": {
+        "label": "API",
+        "description": "Which of Together's APIs to speak: tcloud (/api/v1/gpu_cluster) or compute "
+        "(/v1/compute/clusters). Empty: the one that the host is known for, else tcloud.",
+        "schema": {"type": ["string", "null"], "enum": ["tcloud", "compute", None], "default": None},
+    },
+    "project_id": {
+        "label": "Project ID",
+        "description": "Together project to work in (compute only). Empty: the API key's project.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "timeout": {
+        "label": "Request timeout (seconds)",
+        "description": "How long one request may take to connect, and to be answered. Empty: 30.",
+        "schema": {"type": ["number", "null"], "exclusiveMinimum": 0},
+    },
+    "retries": {
+        "label": "Retries",
+        "description": "How often a request that may safely be repeated is repeated. Empty: 4.",
+        "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
+    },
+    "verify": {
+        "label": "CA bundle",
+        "description": "Path of a file of CA certificates to trust. Empty: the system's.",
+        "schema": {"type": ["string", "null"]},
+    },
+    "deployment": {
+        "label": "Deployment",
+        "description": "Tells this Airflow from others that share the Together project, in cluster names: "
+        "1 to 12 characters of a-z and 0-9. Empty: airflow.",
+        "schema": {"type": ["string", "null"], "maxLength": 12},
+    },
+}
+
+UI_FIELD_BEHAVIOUR: dict[str, Any] = {
+    "hidden-fields": ["schema", "login", "extra"],
+    "relabeling": {"password": "API key", "host": "Base URL"},
+    "placeholders": {
+        "host": "empty for Together's own host",
+        "password": "of a project admin; empty: environment variable TOGETHER_API_KEY",
+        "port": "empty",
+    },
+}

@@ -1,0 +1,252 @@
+"""
+The hook: an Airflow connection turned into a client of Together's API.
+
+It adds no behaviour of its own to the engine's operations; what a request means and when it is repeated
+is in :mod:`airflow_provider_together.api`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+from airflow.sdk.log import mask_secret
+
+from airflow_provider_together.api.client import Client, shared_async_client, shared_client
+from airflow_provider_together.api.dialects import DIALECTS
+from airflow_provider_together.api.specs import ClusterUpdate
+from airflow_provider_together.compat import AirflowNotFoundException
+from airflow_provider_together.exceptions import (
+    AuthenticationError,
+    ConfigurationError,
+    MalformedAnswerError,
+    NotFoundError,
+    RequestRefusedError,
+    TogetherError,
+)
+from airflow_provider_together.hooks.connection import settings_from_connection, settings_from_environment
+from airflow_provider_together.hooks.connection_form import (
+    CONNECTION_TYPE,
+    FIELDS,
+    HOOK_NAME,
+    UI_FIELD_BEHAVIOUR,
+)
+from airflow_provider_together.hooks.kubeconfig import mask_kubeconfig
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.client import AsyncClient
+    from airflow_provider_together.api.models import Cluster, Region, SharedVolume
+    from airflow_provider_together.api.settings import Settings
+    from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
+
+
+class TogetherHook(BaseHook):
+    """
+    Together's GPU clusters and shared volumes, through an Airflow connection of type ``together``.
+
+    Where the API key comes from, in this order:
+
+    1. the connection's password;
+    2. the environment variable ``TOGETHER_API_KEY``, if the password is empty;
+    3. the same variable, with Together's own host, if the *default* connection does not exist at all. A
+       connection of another id that is missing is an error, since somebody named it on purpose.
+
+    All methods raise :class:`~airflow_provider_together.exceptions.TogetherError`, whose type says whether
+    trying again helps.
+
+    :param together_conn_id: id of the connection.
+    """
+
+    conn_name_attr = "together_conn_id"
+    default_conn_name = "together_default"
+    conn_type = CONNECTION_TYPE
+    hook_name = HOOK_NAME
+
+    def __init__(self, together_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.together_conn_id = together_conn_id
+        self._settings: Settings | None = None
+        self._client: Client | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """
+        The connection, read once.
+
+        :raises ConfigurationError: if a field of it is wrong.
+        """
+        if self._settings is None:
+            try:
+                connection = self.get_connection(self.together_conn_id)
+            except AirflowNotFoundException as error:
+                self._settings = self._ambient_settings(error)
+            else:
+                self._settings = _masked(settings_from_connection(connection))
+        return self._settings
+
+    async def asettings(self) -> Settings:
+        """Return :attr:`settings` without blocking the event loop, as the triggerer needs it."""
+        if self._settings is None:
+            try:
+                connection = await self.aget_connection(self.together_conn_id)
+            except AirflowNotFoundException as error:
+                self._settings = self._ambient_settings(error)
+            else:
+                self._settings = _masked(settings_from_connection(connection))
+        return self._settings
+
+    @property
+    def client(self) -> Client:
+        """The sync client, shared with all hooks of this connection in this process."""
+        # Asked anew each time: after a fork it is another one.
+        self._client = shared_client(self.settings)
+        return self._client
+
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[AsyncClient]:
+        """Lend the async client, shared with all hooks of this connection on this event loop."""
+        async with shared_async_client(await self.asettings()) as client:
+            yield client
+
+    def get_conn(self) -> Client:
+        """Return the sync client."""
+        return self.client
+
+    def create_gpu_cluster(self, spec: ClusterSpec) -> Cluster:
+        """
+        Send one request for a cluster, whatever exists already.
+
+        Operators use :func:`~airflow_provider_together.api.flows.create_or_adopt`, which looks first.
+
+        :raises OutcomeUnknownError: if nobody knows whether the cluster was made. Look before asking again.
+        """
+        return self.client.send(self.client.dialect.create_cluster(spec))
+
+    def get_gpu_cluster(self, cluster_id: str) -> Cluster:
+        """Return a cluster as it is now."""
+        return self.client.send(self.client.dialect.get_cluster(cluster_id))
+
+    def list_gpu_clusters(self) -> list[Cluster]:
+        """Return all clusters that the API key may see."""
+        return self.client.send(self.client.dialect.list_clusters())
+
+    def update_gpu_cluster(self, cluster_id: str, **changes: Any) -> Cluster:
+        """
+        Change a cluster.
+
+        :param changes: fields of :class:`~airflow_provider_together.api.specs.ClusterUpdate`, such as ``num_gpus``.
+        """
+        change = ClusterUpdate.parse(changes)
+        return self.client.send(self.client.dialect.update_cluster(cluster_id, change))
+
+    def delete_gpu_cluster(self, cluster_id: str) -> None:
+        """Begin to delete a cluster; it is gone some time later."""
+        self.client.send(self.client.dialect.delete_cluster(cluster_id))
+
+    def list_regions(self) -> list[Region]:
+        """Return the regions and what they offer."""
+        return self.client.send(self.client.dialect.list_regions())
+
+    def create_shared_volume(self, spec: SharedVolumeSpec) -> SharedVolume:
+        """
+        Send one request for a shared volume, whatever exists already.
+
+        :raises OutcomeUnknownError: if nobody knows whether the volume was made.
+        """
+        return self.client.send(self.client.dialect.create_shared_volume(spec))
+
+    def get_shared_volume(self, volume_id: str) -> SharedVolume:
+        """Return a shared volume as it is now."""
+        return self.client.send(self.client.dialect.get_shared_volume(volume_id))
+
+    def list_shared_volumes(self) -> list[SharedVolume]:
+        """Return all shared volumes that the API key may see."""
+        return self.client.send(self.client.dialect.list_shared_volumes())
+
+    def update_shared_volume(self, volume_id: str, *, size_tib: int) -> SharedVolume:
+        """Change the size of a shared volume, in TiB."""
+        return self.client.send(self.client.dialect.update_shared_volume(volume_id, size_tib=size_tib))
+
+    def delete_shared_volume(self, volume_id: str) -> bool:
+        """Delete a shared volume; Together refuses while it is attached."""
+        return self.client.send(self.client.dialect.delete_shared_volume(volume_id))
+
+    def get_kubeconfig(self, cluster_id: str) -> str:
+        """
+        Return the kubeconfig of a cluster as YAML text. It makes its holder an admin of the cluster.
+
+        Its credentials are masked in this task's log from now on.
+
+        :raises ConfigurationError: if the cluster has none (yet).
+        """
+        text = self.get_gpu_cluster(cluster_id).kubeconfig()
+        if text is None:
+            message = f"cluster {cluster_id} has no kubeconfig: wait until it is READY"
+            raise ConfigurationError(message)
+        mask_kubeconfig(text)
+        return text
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
+        try:
+            settings = self.settings
+            with Client(settings) as client:
+                regions = client.send(client.dialect.list_regions().once())
+        except TogetherError as error:
+            return False, f"{error}{self._advice(error)}"
+        names = ", ".join(region.name for region in regions) or "none"
+        count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
+        return True, f"Reached {settings.base_url}, api {settings.dialect!r}: {count} ({names})."
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the form's labels to Airflow 3.1, which reads no metadata."""
+        return {key.replace("-", "_"): value for key, value in UI_FIELD_BEHAVIOUR.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form's own fields to Airflow 3.1, which reads no metadata."""
+        from wtforms import FloatField, IntegerField, StringField  # noqa: PLC0415 - 3.1 lends a stand-in while it asks
+
+        kinds = {"number": FloatField, "integer": IntegerField, "string": StringField}
+        return {
+            name: kinds[field["schema"]["type"][0]](field["label"], description=field["description"])
+            for name, field in FIELDS.items()
+        }
+
+    def _ambient_settings(self, error: AirflowNotFoundException) -> Settings:
+        settings = settings_from_environment() if self.together_conn_id == self.default_conn_name else None
+        if settings is None:
+            message = f"connection {self.together_conn_id!r} does not exist ({error}): create one of type {CONNECTION_TYPE!r}"
+            raise ConfigurationError(message) from error
+        return _masked(settings)
+
+    def _advice(self, error: TogetherError) -> str:
+        """Say that the host speaks the other dialect, if it does."""
+        if not isinstance(error, (RequestRefusedError, MalformedAnswerError)) or isinstance(
+            error, AuthenticationError
+        ):
+            return ""
+        for name in DIALECTS:
+            if name != self.settings.dialect and _speaks(self.settings, name):
+                return f" This host speaks the other dialect: set api={name!r} in the connection."
+        if isinstance(error, NotFoundError):
+            return " This host does not look like Together's API: check the connection's host."
+        return ""
+
+
+def _speaks(settings: Settings, dialect: str) -> bool:
+    with Client(replace(settings, dialect=dialect)) as client:
+        try:
+            client.send(client.dialect.list_regions().once())
+        except TogetherError:
+            return False
+    return True
+
+
+def _masked(settings: Settings) -> Settings:
+    mask_secret(settings.api_key)
+    return settings

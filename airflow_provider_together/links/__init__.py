@@ -1,0 +1,1 @@
+"""Buttons of the UI that lead to Together."""

@@ -1,0 +1,214 @@
+"""
+What all operators of this package share: the hook, checking of parameters, being killed.
+
+Airflow kills a running task by a signal whose handler calls ``on_kill`` and then lets ``execute`` go on. So a
+wait sleeps in short pieces and raises once it was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_together.api.client import Client
+from airflow_provider_together.api.flows import delete_and_prove
+from airflow_provider_together.api.polling import GoneWait, Verdict
+from airflow_provider_together.compat import AirflowException
+from airflow_provider_together.exceptions import SpecError
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_together.api.call import Flow, Note
+    from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.api.specs import Spec
+
+T = TypeVar("T")
+
+#: Seconds between two looks at the kill flag while a task sleeps.
+_NAP = 0.5
+#: Seconds that a clean-up of a failed task may take.
+CLEAN_UP_SECONDS = 300.0
+#: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal.
+_KILL_TIMEOUT = 2.0
+
+
+class TaskKilledError(AirflowException):
+    """Airflow has asked this task to end."""
+
+
+class TogetherOperator(BaseOperator):
+    """
+    Base of the operators.
+
+    :param together_conn_id: connection of type ``together``.
+    """
+
+    template_fields: Sequence[str] = ("together_conn_id",)
+    operator_extra_links = (GPUClusterLink(),)
+    ui_color = "#e8f0fe"
+
+    #: The spec whose fields are parameters of the operator.
+    spec_class: ClassVar[type[Spec] | None] = None
+
+    def __init__(self, *, together_conn_id: str = TogetherHook.default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.together_conn_id = together_conn_id
+        self._was_killed = False
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map the operator, after checking what is given literally, as ``__init__`` does for an unmapped one."""
+        if cls.spec_class is not None:
+            cls.spec_class.check(literals(kwargs, cls.spec_class))
+        return super().partial(**kwargs)
+
+    @cached_property
+    def hook(self) -> TogetherHook:
+        """The hook of this task's connection."""
+        return TogetherHook(self.together_conn_id)
+
+    def run_flow(self, flow: Flow[T], *, note: Any = None) -> T:
+        """Run a flow that ends early if the task is killed."""
+        return self.hook.client.run(flow, note=note or self._log_note, sleep=self.sleep)
+
+    def check_parameters(self) -> None:
+        """
+        Check the parameters that are given literally, so that a mistake shows when the DAG is parsed.
+
+        :raises SpecError: naming the field, its value and what is allowed.
+        """
+        if self.spec_class is not None:
+            self.spec_class.check(literals(vars(self), self.spec_class))
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the fields of the spec, as they were rendered."""
+        return {name: getattr(self, name) for name in self.spec_class.model_fields} if self.spec_class else {}
+
+    def publish(self, context: Context, cluster: Cluster) -> None:
+        """Push what other tasks and the UI want to know of a cluster, before anything else can fail."""
+        ti = context["ti"]
+        ti.xcom_push(key="cluster_id", value=cluster.cluster_id)
+        ti.xcom_push(key="cluster_name", value=cluster.cluster_name)
+        ti.xcom_push(key="region", value=cluster.region)
+        self.publish_link(context, cluster.cluster_id)
+
+    def publish_link(self, context: Context, cluster_id: str) -> None:
+        """Push the address behind the button of the UI."""
+        context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(cluster_id))
+
+    def clean_up(self, cluster_id: str) -> str:
+        """Delete a cluster after a failure; return a sentence that says what became of it."""
+        now = self.hook.client.now()
+        wait = GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
+        look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
+        if look.verdict is Verdict.GONE:
+            return "It was deleted."
+        return f"DELETING IT FAILED ({look.verdict.value}, {look.word or 'no status'}): it is still billed, delete it by hand."
+
+    def delete_now(self, cluster_id: str) -> None:
+        """
+        Ask for a cluster's deletion from inside a signal handler.
+
+        A client of its own, since the handler may have interrupted the other one in the middle of a request.
+        """
+        settings = replace(self.hook.settings, timeout=_KILL_TIMEOUT, retries=1)
+        with Client(settings) as client:
+            client.send(client.dialect.delete_cluster(cluster_id))
+
+    def on_kill(self) -> None:
+        """Let the wait that was interrupted by the signal end."""
+        self._was_killed = True
+
+    def raise_if_killed(self) -> None:
+        """
+        Stop here if the task was killed meanwhile.
+
+        :raises TaskKilledError: if it was.
+        """
+        if self._was_killed:
+            message = f"task {self.task_id} was killed"
+            raise TaskKilledError(message)
+
+    def sleep(self, seconds: float) -> None:
+        """
+        Let time pass.
+
+        :raises TaskKilledError: as soon as the task is killed.
+        """
+        end = time.monotonic() + seconds
+        self.raise_if_killed()
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(_NAP, left))
+            self.raise_if_killed()
+
+    def _log_note(self, note: Note) -> None:
+        self.log.info("%s", note.message)
+
+
+def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
+    """Return those values of a spec's fields that are known before the DAG runs."""
+    return {
+        name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])
+    }
+
+
+def is_literal(value: Any) -> bool:
+    """Whether a value is what it will be when the task runs: no template, no XCom of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(is_literal(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_literal(item) for item in value)
+    return isinstance(value, (int, float, date))
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """
+    Return a word that is one of those allowed, or not rendered yet.
+
+    :raises SpecError: if it is another one.
+    """
+    if value not in allowed and (value is None or is_literal(value)):
+        words = ", ".join(repr(word) for word in allowed if word is not None)
+        raise SpecError([f"{name}={value!r} is wrong: use one of {words}"])
+    return value
+
+
+def seconds_of(name: str, value: Any) -> float:
+    """
+    Return a duration in seconds: a timedelta, a number, or a number that a template has rendered.
+
+    :raises SpecError: if it is none, or not above 0.
+    """
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise SpecError([f"{name}={value!r} is wrong: give a timedelta or a number of seconds above 0"])
+    return float(seconds)
+
+
+def truth_of(name: str, value: Any) -> bool:
+    """
+    Return a flag: a bool, or the word that a template has rendered.
+
+    :raises SpecError: if it is neither true nor false.
+    """
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "false": False, "0": False}
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise SpecError([f"{name}={value!r} is wrong: give True or False"]) from None

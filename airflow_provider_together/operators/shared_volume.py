@@ -1,0 +1,137 @@
+"""
+Operators that make, grow and delete shared volumes.
+
+A volume keeps data beyond the life of a cluster, so none of these ever deletes one by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow_provider_together.api.flows import IfExists, ensure_shared_volume
+from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
+from airflow_provider_together.exceptions import NotFoundError, SpecError
+from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.operators.base import TogetherOperator, choice
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class CreateSharedVolumeOperator(TogetherOperator):
+    """
+    Make a shared volume, or use the one that has this name already. The volume id is the return value.
+
+    :param volume_name: its name, also that of its PersistentVolume on Kubernetes.
+    :param size_tib: size in whole TiB.
+    :param region: the region of the clusters that shall use it.
+    :param if_exists: ``adopt`` uses an existing volume if it is large enough, ``fail`` refuses it.
+    :param is_lifecycle_independent: whether it outlives a cluster that it is attached to (*compute* only).
+    :param instance_cluster_id: place it on the infrastructure of this cluster (*compute* only).
+    :param project_id: the project that shall own it (*compute* only).
+    :param together_conn_id: connection of type ``together``.
+    """
+
+    template_fields: Sequence[str] = (
+        *TogetherOperator.template_fields,
+        *SharedVolumeSpec.model_fields,
+        "if_exists",
+    )
+    operator_extra_links = ()
+    spec_class: ClassVar[type[Spec] | None] = SharedVolumeSpec
+
+    def __init__(  # noqa: PLR0913 - the request has that many fields
+        self,
+        *,
+        volume_name: str,
+        size_tib: int | str,
+        region: str,
+        if_exists: IfExists = "adopt",
+        is_lifecycle_independent: bool | None = None,
+        instance_cluster_id: str | None = None,
+        project_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.volume_name = volume_name
+        self.size_tib = size_tib
+        self.region = region
+        self.if_exists = if_exists
+        self.is_lifecycle_independent = is_lifecycle_independent
+        self.instance_cluster_id = instance_cluster_id
+        self.project_id = project_id
+        self.check_parameters()
+        choice("if_exists", self.if_exists, ("adopt", "fail"))
+
+    def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
+        """Make or use the volume."""
+        with task_failures():
+            spec = SharedVolumeSpec.parse(self.parameters())
+            flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
+            return self.run_flow(flow).volume_id
+
+
+class UpdateSharedVolumeOperator(TogetherOperator):
+    """
+    Grow a shared volume. The volume id is the return value.
+
+    :param volume_id: id of the volume.
+    :param size_tib: the new size in whole TiB. A volume cannot shrink.
+    :param together_conn_id: connection of type ``together``.
+    """
+
+    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id", "size_tib")
+    operator_extra_links = ()
+    spec_class: ClassVar[type[Spec] | None] = SharedVolumeUpdate
+
+    def __init__(self, *, volume_id: str, size_tib: int | str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.volume_id = volume_id
+        self.size_tib = size_tib
+        self.check_parameters()
+
+    def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
+        """Change the size."""
+        with task_failures():
+            size = SharedVolumeUpdate.parse(self.parameters()).size_tib
+            client = self.hook.client
+            call = client.dialect.update_shared_volume(self.volume_id, size_tib=size)
+            volume = client.send(call, sleep=self.sleep)
+            self.log.info("Shared volume %s has %s TiB.", self.volume_id, volume.size_tib or size)
+            return self.volume_id
+
+
+class DeleteSharedVolumeOperator(TogetherOperator):
+    """
+    Delete a shared volume and all data on it. One that is gone already is a success.
+
+    Together refuses while the volume is attached to a cluster: delete the cluster first.
+
+    :param volume_id: id of the volume.
+    :param together_conn_id: connection of type ``together``.
+    """
+
+    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id")
+    operator_extra_links = ()
+
+    def __init__(self, *, volume_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.volume_id = volume_id
+
+    def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
+        """Delete the volume."""
+        with task_failures():
+            client = self.hook.client
+            try:
+                was_deleted = client.send(
+                    client.dialect.delete_shared_volume(self.volume_id), sleep=self.sleep
+                )
+            except NotFoundError:
+                self.log.info("Shared volume %s is not there any more.", self.volume_id)
+                return
+            if not was_deleted:
+                raise SpecError(
+                    [f"volume_id={self.volume_id!r}: Together answered that it did not delete the volume"]
+                )
+            self.log.info("Deleted shared volume %s.", self.volume_id)

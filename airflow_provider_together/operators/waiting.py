@@ -1,0 +1,125 @@
+"""
+Operators that can wait until a cluster is READY, in the worker or in the triggerer.
+
+The deadline is a point in time, fixed when the wait begins; the same settings make the wait here and the
+trigger there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from airflow_provider_together.api.flows import wait_until_ready
+from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait
+from airflow_provider_together.compat import conf
+from airflow_provider_together.operators.base import (
+    TogetherOperator,
+    choice,
+    is_literal,
+    seconds_of,
+    truth_of,
+)
+from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
+
+#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
+#: second net, for a triggerer that is not there to fire.
+DEFERRAL_MARGIN = 120.0
+
+
+class ReadyWaitingOperator(TogetherOperator):
+    """
+    Base of operators that can wait until a cluster is READY.
+
+    :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param poll_interval: seconds between two looks.
+    :param timeout: seconds (or a timedelta) to wait at the most.
+    :param on_degraded: ``wait``, ``ready`` or ``fail`` while some nodes are unhealthy.
+    :param on_paused: ``wait``, ``ready`` or ``fail`` while Together has paused the cluster.
+    """
+
+    template_fields: Sequence[str] = (
+        *TogetherOperator.template_fields,
+        "deferrable",
+        "poll_interval",
+        "timeout",
+        "on_degraded",
+        "on_paused",
+    )
+
+    def __init__(  # noqa: PLR0913 - each is a parameter of its own
+        self,
+        *,
+        deferrable: bool | str | None = None,
+        poll_interval: float | str = 15.0,
+        timeout: float | timedelta | str = timedelta(hours=2),
+        on_degraded: Reaction = "wait",
+        on_paused: Reaction = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.on_degraded = on_degraded
+        self.on_paused = on_paused
+
+    def check_parameters(self) -> None:
+        """See :meth:`TogetherOperator.check_parameters`."""
+        super().check_parameters()
+        choice("on_degraded", self.on_degraded, REACTIONS)
+        choice("on_paused", self.on_paused, REACTIONS)
+        for name in ("poll_interval", "timeout"):
+            value = getattr(self, name)
+            if isinstance(value, timedelta) or is_literal(value):
+                seconds_of(name, value)
+
+    @property
+    def is_deferrable(self) -> bool:
+        """Whether to wait in the triggerer."""
+        return default_deferrable(self.deferrable)
+
+    def wait_here(self, cluster_id: str, *, num_gpus: int | None = None) -> Look:
+        """Wait in this process."""
+        now = self.hook.client.now()
+        wait = ReadyWait(
+            cluster_id,
+            started=now,
+            deadline=now + seconds_of("timeout", self.timeout),
+            poll_interval=seconds_of("poll_interval", self.poll_interval),
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+            num_gpus=num_gpus,
+        )
+        return self.run_flow(wait_until_ready(self.hook.client.dialect, wait))
+
+    def defer_until_ready(
+        self, cluster_id: str, *, num_gpus: int | None = None, delete_on_kill: bool = False
+    ) -> NoReturn:
+        """Wait in the triggerer; ``execute_complete`` goes on."""
+        now = self.hook.client.now()
+        timeout = seconds_of("timeout", self.timeout)
+        trigger = GPUClusterTrigger(
+            cluster_id,
+            self.together_conn_id,
+            seconds_of("poll_interval", self.poll_interval),
+            started=now,
+            end_time=now + timeout,
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+            num_gpus=num_gpus,
+            delete_on_kill=delete_on_kill,
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN),
+        )
+
+
+def default_deferrable(deferrable: bool | str | None) -> bool:
+    """Return the operator's setting, or the one of ``[operators] default_deferrable``."""
+    if deferrable is None:
+        return conf.getboolean("operators", "default_deferrable", fallback=False)
+    return truth_of("deferrable", deferrable)

@@ -1,0 +1,148 @@
+"""
+The sensor that waits until a cluster is READY, so that training tasks can run after it.
+
+One poke is one look of :mod:`airflow_provider_together.api.polling`, which alone decides what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+from airflow_provider_together.api.flows import look_once
+from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait, Verdict, failure_of
+from airflow_provider_together.compat import AirflowFailException, AirflowSensorTimeout, state_store
+from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
+from airflow_provider_together.operators.base import choice
+from airflow_provider_together.operators.waiting import DEFERRAL_MARGIN, default_deferrable
+from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger, look_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+#: Key under which the last look is remembered between pokes that run in different processes.
+_MEMORY = "together_wait"
+
+
+class ClusterReadySensor(BaseSensorOperator):
+    """
+    Wait until a GPU cluster is READY. The id is the return value.
+
+    A cluster that failed, is being deleted or is gone ends the wait at once, without retries, since waiting
+    again cannot help. A server that fails, a lost connection or a list that lags never does. ``timeout``,
+    ``soft_fail``, ``poke_interval`` and ``mode`` are those of every sensor.
+
+    :param cluster_id: id of the cluster, mostly the output of
+        :class:`~airflow_provider_together.operators.gpu_cluster.CreateGPUClusterOperator`.
+    :param together_conn_id: connection of type ``together``.
+    :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param on_degraded: ``wait``, ``ready`` or ``fail`` while some nodes are unhealthy.
+    :param on_paused: ``wait``, ``ready`` or ``fail`` while Together has paused the cluster.
+    :param poke_interval: seconds between two looks.
+    """
+
+    template_fields: Sequence[str] = ("cluster_id", "together_conn_id", "on_degraded", "on_paused")
+    operator_extra_links = (GPUClusterLink(),)
+    ui_color = "#e8f0fe"
+
+    def __init__(  # noqa: PLR0913 - each is a parameter of its own
+        self,
+        *,
+        cluster_id: str,
+        together_conn_id: str = TogetherHook.default_conn_name,
+        deferrable: bool | None = None,
+        on_degraded: Reaction = "wait",
+        on_paused: Reaction = "fail",
+        poke_interval: float | timedelta = 15.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(poke_interval=poke_interval, **kwargs)
+        self.cluster_id = cluster_id
+        self.together_conn_id = together_conn_id
+        self.deferrable = default_deferrable(deferrable)
+        self.on_degraded = choice("on_degraded", on_degraded, REACTIONS)
+        self.on_paused = choice("on_paused", on_paused, REACTIONS)
+        self._wait: ReadyWait | None = None
+
+    @cached_property
+    def hook(self) -> TogetherHook:
+        """The hook of this task's connection."""
+        return TogetherHook(self.together_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the worker, or look once and leave the rest to the triggerer."""
+        context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(self.cluster_id))
+        if not self.deferrable:
+            super().execute(context)
+            return self.cluster_id
+        if not self.poke(context):
+            self._defer()
+        return self.cluster_id
+
+    def poke(self, context: Context) -> bool:
+        """Look once."""
+        store = state_store(context)
+        if self._wait is None:
+            self._wait = self._new_wait(context)
+            self._wait.recall(store.get(_MEMORY, {}))
+        with task_failures():
+            look = self._look(self._wait)
+        if self.reschedule:
+            store.set(_MEMORY, self._wait.memory())
+        return self._is_ready(self.cluster_id, look.verdict, look.word)
+
+    def execute_complete(self, context: Context, event: Any = None) -> str:  # noqa: ARG002 - Airflow's signature
+        """Go on after the triggerer has waited."""
+        cluster_id, verdict, word = look_of(event, cluster_id=self.cluster_id)
+        self._is_ready(cluster_id, verdict, word)
+        return cluster_id
+
+    def _look(self, wait: ReadyWait) -> Look:
+        client = self.hook.client
+        return client.run(
+            look_once(client.dialect, wait), note=lambda note: self.log.info("%s", note.message)
+        )
+
+    def _is_ready(self, cluster_id: str, verdict: Verdict, word: str) -> bool:
+        if verdict is Verdict.READY:
+            return True
+        if verdict is Verdict.GO_ON:
+            return False
+        error = failure_of(cluster_id, verdict, word)
+        if verdict is Verdict.TIMED_OUT:
+            raise AirflowSensorTimeout(str(error)) from error
+        raise AirflowFailException(str(error)) from error
+
+    def _new_wait(self, context: Context) -> ReadyWait:
+        """Start a wait without a deadline: in the worker the sensor's own timeout ends it."""
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return ReadyWait(
+            self.cluster_id,
+            started=self.hook.client.now() if first is None else first.timestamp(),
+            poll_interval=self.poke_interval,
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+        )
+
+    def _defer(self) -> None:
+        now = self.hook.client.now()
+        trigger = GPUClusterTrigger(
+            self.cluster_id,
+            self.together_conn_id,
+            self.poke_interval,
+            started=now,
+            end_time=now + self.timeout,
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+        )
+        self.defer(
+            trigger=trigger,
+            method_name="execute_complete",
+            timeout=timedelta(seconds=self.timeout + DEFERRAL_MARGIN),
+        )

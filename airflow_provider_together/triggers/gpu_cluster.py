@@ -1,0 +1,191 @@
+"""
+Waiting for a cluster in the triggerer.
+
+The trigger carries an id and settings, never a secret; it fires one event of ids and status words. What a
+look means is in :mod:`airflow_provider_together.api.polling`. Its deadline is a point in time inside it:
+Airflow's own deferral timeout would end the task without giving it a chance to delete the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_together.api.flows import delete_and_prove, prove_gone, wait_until_ready
+from airflow_provider_together.api.polling import GoneWait, Look, Reaction, ReadyWait, Verdict
+from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
+from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.hooks.together import TogetherHook
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a killed task's cluster is tried to be deleted; Airflow cuts ``on_kill`` off after 30.
+_KILL_SECONDS = 25.0
+
+#: Deletions under way. The event loop keeps only weak references to its tasks.
+_deletions: set[asyncio.Task[None]] = set()
+
+WaitFor = Literal["ready", "gone"]
+
+
+class GPUClusterTrigger(BaseTrigger):
+    """
+    Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status"}``.
+
+    ``verdict`` is one of the words of :class:`~airflow_provider_together.api.polling.Verdict`, ``status`` the
+    raw word of Together that it rests on.
+
+    :param cluster_id: id of the cluster.
+    :param together_conn_id: connection to ask through.
+    :param poll_interval: seconds between two looks.
+    :param wait_for: ``ready``, or ``gone`` for a cluster that was asked to go.
+    :param started: when the wait began, in epoch seconds, for the log.
+    :param end_time: when it ends without a verdict, in epoch seconds; None for never.
+    :param on_degraded: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
+    :param on_paused: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
+    :param num_gpus: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
+    :param delete_on_kill: whether to delete the cluster when a user ends the task that waits.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a field of the trigger's row
+        self,
+        cluster_id: str,
+        together_conn_id: str = "together_default",
+        poll_interval: float = 15.0,
+        *,
+        wait_for: WaitFor = "ready",
+        started: float | None = None,
+        end_time: float | None = None,
+        on_degraded: Reaction = "wait",
+        on_paused: Reaction = "fail",
+        num_gpus: int | None = None,
+        delete_on_kill: bool = False,
+    ) -> None:
+        super().__init__()
+        self.cluster_id = cluster_id
+        self.together_conn_id = together_conn_id
+        self.poll_interval = poll_interval
+        self.wait_for = wait_for
+        self.started = started
+        self.end_time = end_time
+        self.on_degraded = on_degraded
+        self.on_paused = on_paused
+        self.num_gpus = num_gpus
+        self.delete_on_kill = delete_on_kill
+        self._has_fired = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what is needed to make this trigger again in another process."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "cluster_id": self.cluster_id,
+                "together_conn_id": self.together_conn_id,
+                "poll_interval": self.poll_interval,
+                "wait_for": self.wait_for,
+                "started": self.started,
+                "end_time": self.end_time,
+                "on_degraded": self.on_degraded,
+                "on_paused": self.on_paused,
+                "num_gpus": self.num_gpus,
+                "delete_on_kill": self.delete_on_kill,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire one event."""
+        async with TogetherHook(self.together_conn_id).async_client() as client:
+            started = client.now() if self.started is None else self.started
+            flow = (
+                prove_gone(client.dialect, self._gone_wait(started))
+                if self.wait_for == "gone"
+                else wait_until_ready(client.dialect, self._ready_wait(started))
+            )
+            look = await client.run(flow, note=lambda note: self.log.info("%s", note.message))
+        self._has_fired = True
+        yield TriggerEvent(event_of(self.cluster_id, look))
+
+    async def on_kill(self) -> None:
+        """
+        Delete the cluster if a user has ended the task (Airflow 3.3 and later).
+
+        The triggerer cancels this method again in every round, about once a second, and calls it
+        also for a task that lives on elsewhere. So the deletion is a task of its own that outlives the
+        cancels, and asks for the task's state first.
+        """
+        if not self.delete_on_kill:
+            return
+        deletion = asyncio.create_task(self._delete_if_over())
+        _deletions.add(deletion)
+        deletion.add_done_callback(_deletions.discard)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _KILL_SECONDS
+        while not deletion.done() and loop.time() < end:
+            try:
+                await asyncio.wait({deletion}, timeout=end - loop.time())
+            except asyncio.CancelledError:
+                continue
+
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
+        if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
+            await self.on_kill()
+
+    async def _delete_if_over(self) -> None:
+        if not await is_task_over(self):
+            log.info("Cluster %s is left alive: its task was moved or cleared, not ended.", self.cluster_id)
+            return
+        log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
+        async with TogetherHook(self.together_conn_id).async_client() as client:
+            now = client.now()
+            wait = GoneWait(self.cluster_id, started=now, deadline=now + _KILL_SECONDS, poll_interval=1.0)
+            try:
+                look = await client.run(delete_and_prove(client.dialect, wait))
+            except TogetherError:
+                log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
+                return
+        if look.verdict is not Verdict.GONE:
+            log.warning("Cluster %s was asked to go, but is not gone yet (%s).", self.cluster_id, look.word)
+
+    def _ready_wait(self, started: float) -> ReadyWait:
+        return ReadyWait(
+            self.cluster_id,
+            started=started,
+            deadline=self.end_time,
+            poll_interval=self.poll_interval,
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+            num_gpus=self.num_gpus,
+        )
+
+    def _gone_wait(self, started: float) -> GoneWait:
+        return GoneWait(
+            self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval
+        )
+
+
+def event_of(cluster_id: str, look: Look) -> dict[str, str]:
+    """Return the payload of the event: an id and words, never an answer of Together, which holds a kubeconfig."""
+    return {"cluster_id": cluster_id, "verdict": look.verdict.value, "status": look.word}
+
+
+def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict, str]:
+    """
+    Read an event: cluster id, verdict and status word.
+
+    :param cluster_id: the cluster that the task waits for, if it knows.
+    :raises ValueError: if it is no event of ours, or of another cluster.
+    """
+    try:
+        found, verdict, status = event["cluster_id"], Verdict(event["verdict"]), event["status"]
+    except (TypeError, KeyError, ValueError):
+        message = f"the trigger's event is not what this operator understands: {event!r}"
+        raise ValueError(message) from None
+    if cluster_id is not None and found != cluster_id:
+        message = f"the trigger's event is about cluster {found!r}, not {cluster_id!r}"
+        raise ValueError(message)
+    return found, verdict, status
