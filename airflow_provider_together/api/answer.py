@@ -87,24 +87,11 @@ def error_for_status(call: Call[Any], response: HTTPAnswer, settings: Settings) 
     status = response.status
     said = _words(response, settings)
     message = f"{_place(call)} answered {status}{said}{_request_id(response.headers)}"
-    wait = retry_after(response.headers, now=datetime.now(UTC))
     if httpx.codes.is_redirect(status):
         target = response.headers.get("location", "?").split("?")[0]
-        hint = (
-            f"It points to {target}; redirects are not followed with the API key. Set the connection's host."
-        )
+        hint = f"It points to {target}; redirects are not followed with the API key. Set the connection's host."
         return RequestRefusedError(f"{message}. {hint}", status=status)
-    if status == httpx.codes.UNAUTHORIZED:
-        hint = f"Together does not know the API key of {settings.label}: check its password field."
-        return AuthenticationError(f"{message}. {hint}", status=status)
-    if status == httpx.codes.FORBIDDEN:
-        hint = (
-            f"The API key of {settings.label} may not do this: to create, scale and delete clusters it must be "
-            "the key of an admin of the Together project."
-        )
-        return PermissionDeniedError(f"{message}. {hint}", status=status)
-    if status == httpx.codes.NOT_FOUND:
-        return NotFoundError(message, status=status)
+    wait = retry_after(response.headers, now=datetime.now(UTC))
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return RateLimitError(message, retry_after=wait)
     if status == httpx.codes.CONFLICT and "stock" in said.lower():
@@ -112,7 +99,19 @@ def error_for_status(call: Call[Any], response: HTTPAnswer, settings: Settings) 
         return OutOfStockError(f"{message}. {hint}", retry_after=wait)
     if status == httpx.codes.REQUEST_TIMEOUT or httpx.codes.is_server_error(status):
         return _lost(call, ServerError(message, status=status, retry_after=wait))
-    return RequestRefusedError(message, status=status)
+    kind, hint = _REFUSALS.get(status, (RequestRefusedError, ""))
+    return kind(message + hint.format(label=settings.label), status=status)
+
+
+#: What kind of refusal a status is, and what to change about it.
+_REFUSALS: dict[int, tuple[type[RequestRefusedError], str]] = {
+    401: (AuthenticationError, ". Together does not know the API key of {label}: check its password field."),
+    403: (
+        PermissionDeniedError,
+        ". The API key of {label} may not do this: create, scale and delete need the key of an admin of the project.",
+    ),
+    404: (NotFoundError, ""),
+}
 
 
 def error_for_transport(
@@ -196,11 +195,7 @@ def _message_of(body: Any) -> str:
     if isinstance(error, str):
         return error
     details = body.get("details")
-    described = (
-        [item.get("detail") for item in details if isinstance(item, dict)]
-        if isinstance(details, list)
-        else []
-    )
+    described = [item.get("detail") for item in details if isinstance(item, dict)] if isinstance(details, list) else []
     return _joined([body.get("message"), *described])
 
 

@@ -139,9 +139,7 @@ class Client(_Driver):
     def _send_once(self, call: Call[T]) -> T:
         limit = _Limit(self.settings.timeout)
         try:
-            with self._http.stream(
-                call.method, call.path, params=call.params or None, json=call.body
-            ) as response:
+            with self._http.stream(call.method, call.path, params=call.params or None, json=call.body) as response:
                 content = b"".join(limit.check(chunk) for chunk in response.iter_bytes())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise error_for_transport(call, error, self.settings) from error
@@ -164,9 +162,7 @@ class AsyncClient(_Driver):
         result: T = await AsyncRetrying(**self._arguments(call), sleep=sleep)(self._send_once, call)
         return result
 
-    async def run(
-        self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: AsyncSleep = asyncio.sleep
-    ) -> T:
+    async def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.run`."""
         try:
             step = next(flow)
@@ -258,9 +254,7 @@ class _Lent:
         self.borrowers = 0
 
 
-_lent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Lent]] = (
-    weakref.WeakKeyDictionary()
-)
+_lent: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Settings, _Lent]] = weakref.WeakKeyDictionary()
 
 
 class _Limit:
@@ -309,7 +303,7 @@ def _tls_context(verify: str) -> ssl.SSLContext:
             message = f"verify={verify!r} is wrong: it is no readable file of CA certificates ({error})"
             raise ConfigurationError(message) from None
     paths = ssl.get_default_verify_paths()
-    if paths.cafile is None and paths.capath is None:
+    if not any((paths.cafile, paths.capath)):
         # Python builds that come without a link to the system's store bring httpx's.
         return httpx.create_ssl_context()
     return ssl.create_default_context()

@@ -97,9 +97,7 @@ class Identity:
         return self.recorded_name is not None and cluster.cluster_name == self.recorded_name
 
 
-def create_or_adopt(
-    dialect: Dialect, spec: ClusterSpec, identity: Identity, *, if_exists: IfExists
-) -> Flow[Creation]:
+def create_or_adopt(dialect: Dialect, spec: ClusterSpec, identity: Identity, *, if_exists: IfExists) -> Flow[Creation]:
     """
     Make a cluster, unless there is one already that this create is about.
 
@@ -116,11 +114,7 @@ def create_or_adopt(
     if found is not None:
         creation = _adopted(found, spec, identity, if_exists=if_exists)
         message = f"Adopting {_described(found)}: it exists already."
-        yield (
-            Created(message, found)
-            if creation.is_ours
-            else Note(f"{message} It is not ours, so it stays alive.")
-        )
+        yield (Created(message, found) if creation.is_ours else Note(f"{message} It is not ours, so it stays alive."))
         return creation
     yield Intent(f"Asking for {_wanted(spec)}.", spec.cluster_name)
     try:
@@ -206,9 +200,7 @@ def find_by_name(dialect: Dialect, cluster_name: str) -> Flow[list[Cluster]]:
     return [cluster for cluster in clusters if cluster.cluster_name == cluster_name]
 
 
-def ensure_shared_volume(
-    dialect: Dialect, spec: SharedVolumeSpec, *, if_exists: IfExists
-) -> Flow[SharedVolume]:
+def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists: IfExists) -> Flow[SharedVolume]:
     """
     Make a shared volume, unless there is one of that name already.
 
@@ -221,7 +213,10 @@ def ensure_shared_volume(
     found = yield from _find_volume(dialect, spec.volume_name)
     if found is not None:
         if if_exists == "fail":
-            message = f"shared volume {spec.volume_name!r} exists already ({found.volume_id}): choose another name or if_exists='adopt'"
+            message = (
+                f"shared volume {spec.volume_name!r} exists already ({found.volume_id}): "
+                "choose another name, or use it with if_exists='adopt'"
+            )
             raise NameTakenError(message)
         if found.size_tib is not None and found.size_tib < spec.size_tib:
             message = (
@@ -298,9 +293,7 @@ def _differences(cluster: Cluster, spec: ClusterSpec) -> list[str]:
     """Compare what answers tell; what they leave out is no difference."""
     names = ("region", "gpu_type", "num_gpus", "cluster_type", "driver_version")
     pairs = [(name, getattr(cluster, name), getattr(spec, name)) for name in names]
-    return [
-        f"{name} is {has!r}, not {wants!r}" for name, has, wants in pairs if has and wants and has != wants
-    ]
+    return [f"{name} is {has!r}, not {wants!r}" for name, has, wants in pairs if has and wants and has != wants]
 
 
 def _look_for_effect(
@@ -346,4 +339,6 @@ def _described(cluster: Cluster) -> str:
 
 def _wanted(spec: ClusterSpec) -> str:
     days = f" for {spec.duration_days} days" if spec.duration_days is not None else ""
-    return f"cluster {spec.cluster_name!r}: {spec.num_gpus} x {spec.gpu_type} in {spec.region}, {spec.billing_type}{days}"
+    return (
+        f"cluster {spec.cluster_name!r}: {spec.num_gpus} x {spec.gpu_type} in {spec.region}, {spec.billing_type}{days}"
+    )

@@ -98,9 +98,7 @@ class ClusterName:
             end = (now.astimezone(UTC) + lifetime + timedelta(seconds=59)).replace(second=0, microsecond=0)
         deployment = deployment_id(owner.deployment)
         end_length = len(_OPEN_END) if end is None else len(end.strftime(_END_FORMAT))
-        room = (
-            LONGEST_NAME - len(f"{_PREFIX}-{deployment}-") - len("-") - _OWNER_LENGTH - len("-") - end_length
-        )
+        room = LONGEST_NAME - len(f"{_PREFIX}-{deployment}-") - len("-") - _OWNER_LENGTH - len("-") - end_length
         return cls(deployment, _words(owner, room), owner.digest, end)
 
     @classmethod
@@ -130,9 +128,7 @@ class ClusterName:
 
 def _words(owner: Owner, room: int) -> str:
     """Dag and task, readable, in ``room`` characters, sharing them fairly."""
-    dag, task = (
-        re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in (owner.dag_id, owner.task_id)
-    )
+    dag, task = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in (owner.dag_id, owner.task_id))
     index = f"-{owner.map_index}" if owner.map_index >= 0 else ""
     room -= len(index)
     task = task[: max(room // 2, room - len(dag) - 1)]

@@ -80,9 +80,7 @@ class _Wait:
     :param poll_interval: seconds between two looks.
     """
 
-    def __init__(
-        self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float
-    ) -> None:
+    def __init__(self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float) -> None:
         self.cluster_id = cluster_id
         self.started = started
         self.deadline = deadline
@@ -99,13 +97,13 @@ class _Wait:
         news = ""
         if cluster.status != self.last_word:
             before = f" (was {self.last_word})" if self.last_word else ""
-            news = f"Cluster {self.cluster_id} is {cluster.status or 'without status'}{before} after {self._elapsed(now)}"
+            news = (
+                f"Cluster {self.cluster_id} is {cluster.status or 'without status'}{before} after {self._elapsed(now)}"
+            )
             self.last_word = cluster.status
         verdict = self._judge(cluster)
         if verdict is not Verdict.GO_ON:
-            return Look(
-                verdict, word=cluster.failure if verdict is Verdict.FAILED else cluster.status, news=news
-            )
+            return Look(verdict, word=cluster.failure if verdict is Verdict.FAILED else cluster.status, news=news)
         return self._go_on(self.poll_interval, now=now, news=f"{news}; {self._outlook(now)}" if news else "")
 
     def on_error(self, error: TogetherError, *, now: float) -> Look:
@@ -121,9 +119,7 @@ class _Wait:
                 return Look(Verdict.REFUSED, word=self.last_word, news=str(error))
         else:
             self._refused_since = None
-        delay = min(
-            self.poll_interval * 2.0 ** min(self._failures - 1, 16), max(LONGEST_BACK_OFF, self.poll_interval)
-        )
+        delay = min(self.poll_interval * 2.0 ** min(self._failures - 1, 16), max(LONGEST_BACK_OFF, self.poll_interval))
         asked = getattr(error, "retry_after", None) or 0.0
         first = f"{error} The cluster is still waited for." if self._failures == 1 else ""
         return self._go_on(max(delay, asked), now=now, news=first)
@@ -238,7 +234,8 @@ def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") 
         Verdict.TIMED_OUT: (WaitTimeoutError, f"The time for cluster {cluster_id} is over{status}."),
     }
     kind, sentence = sentences[verdict]
-    return kind(f"{sentence} {fate}".strip())
+    error: TogetherError = kind(f"{sentence} {fate}".strip())
+    return error
 
 
 _VERDICTS: dict[Reaction, Verdict] = {"wait": Verdict.GO_ON, "ready": Verdict.READY, "fail": Verdict.FAILED}

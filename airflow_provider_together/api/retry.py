@@ -48,9 +48,7 @@ def is_worth_repeating(call: Call[Any], error: BaseException) -> bool:
     return isinstance(error, _SAFE_FOR_ALL) or (call.is_repeatable and isinstance(error, _SAFE_IF_REPEATABLE))
 
 
-def wait_seconds(
-    attempt: int, error: BaseException | None, *, jitter: Callable[[], float] = random.random
-) -> float:
+def wait_seconds(attempt: int, error: BaseException | None, *, jitter: Callable[[], float] = random.random) -> float:
     """
     Return how long to wait after an attempt.
 
@@ -65,9 +63,7 @@ def wait_seconds(
     return delay if asked is None else max(min(asked, LONGEST_RETRY_AFTER), delay)
 
 
-def retrying(
-    call: Call[Any], *, retries: int, before_sleep: Callable[[RetryCallState], None]
-) -> dict[str, Any]:
+def retrying(call: Call[Any], *, retries: int, before_sleep: Callable[[RetryCallState], None]) -> dict[str, Any]:
     """Return the arguments with which either of tenacity's classes repeats this call."""
     attempts = retries + 1 if call.attempts is None else call.attempts
     return {

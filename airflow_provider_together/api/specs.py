@@ -86,9 +86,7 @@ class Spec(BaseModel):
         except ValidationError as error:
             details = error.errors(include_url=False)
             problems = [
-                _sentence(detail)
-                for detail in details
-                if detail["type"] != "missing" or len(detail["loc"]) > 1
+                _sentence(detail) for detail in details if detail["type"] != "missing" or len(detail["loc"]) > 1
             ]
         problems += cls.conflicts(given)
         if problems:
@@ -188,9 +186,7 @@ class ClusterSpec(Spec):
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
         """Return a sentence for each pair of given fields that exclude each other."""
         if "shared_volume" in given and "volume_id" in given:
-            return [
-                "shared_volume and volume_id exclude each other: make a new volume or attach one, not both"
-            ]
+            return ["shared_volume and volume_id exclude each other: make a new volume or attach one, not both"]
         return []
 
     def shortcomings(self) -> list[str]:
@@ -206,9 +202,7 @@ class ClusterSpec(Spec):
             ]
         start, end = self.reservation_start_time, self.reservation_end_time
         if start is not None and end is not None and end <= start:
-            problems.append(
-                f"reservation_end_time={end.isoformat()} must be after {start.isoformat()}, its start"
-            )
+            problems.append(f"reservation_end_time={end.isoformat()} must be after {start.isoformat()}, its start")
         return problems
 
 

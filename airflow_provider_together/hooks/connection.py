@@ -37,7 +37,7 @@ class ConnectionFields(Protocol):
     """The fields of an Airflow connection that are read; any of them may be None, empty or absent."""
 
     conn_id: str
-    conn_type: str
+    conn_type: str | None
     host: str | None
     schema: str | None
     port: int | None
@@ -78,9 +78,7 @@ def _settings(connection: ConnectionFields, label: str) -> Settings:
         raise ConfigurationError(message)
     extra = {name: value for name, value in connection.extra_dejson.items() if value not in (None, "")}
     if unknown := sorted(set(extra) - set(FIELDS)):
-        log.warning(
-            "%s: ignoring unknown extra fields: %s. Known ones: %s.", label, unknown, ", ".join(FIELDS)
-        )
+        log.warning("%s: ignoring unknown extra fields: %s. Known ones: %s.", label, unknown, ", ".join(FIELDS))
     host, api = _host_with_scheme(connection), _text(extra, "api")
     name = api or dialect_for_host(host.removeprefix("https://").rstrip("/")) or _DEFAULT_API
     verify = _text(extra, "verify")
@@ -107,7 +105,9 @@ def _host_with_scheme(connection: ConnectionFields) -> str:
 def _api_key(connection: ConnectionFields) -> str:
     api_key = (connection.password or "").strip() or os.environ.get(API_KEY_VARIABLE, "").strip()
     if not api_key:
-        message = f"password is empty: put the Together API key there, or into the environment variable {API_KEY_VARIABLE}"
+        message = (
+            f"password is empty: put the Together API key there, or into the environment variable {API_KEY_VARIABLE}"
+        )
         raise ConfigurationError(message)
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
         message = "password is wrong: an API key has no blanks, line breaks or letters beyond ASCII"

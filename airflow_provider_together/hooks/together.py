@@ -220,15 +220,15 @@ class TogetherHook(BaseHook):
     def _ambient_settings(self, error: AirflowNotFoundException) -> Settings:
         settings = settings_from_environment() if self.together_conn_id == self.default_conn_name else None
         if settings is None:
-            message = f"connection {self.together_conn_id!r} does not exist ({error}): create one of type {CONNECTION_TYPE!r}"
+            message = (
+                f"connection {self.together_conn_id!r} does not exist ({error}): create one of type {CONNECTION_TYPE!r}"
+            )
             raise ConfigurationError(message) from error
         return _masked(settings)
 
     def _advice(self, error: TogetherError) -> str:
         """Say that the host speaks the other dialect, if it does."""
-        if not isinstance(error, (RequestRefusedError, MalformedAnswerError)) or isinstance(
-            error, AuthenticationError
-        ):
+        if not isinstance(error, (RequestRefusedError, MalformedAnswerError)) or isinstance(error, AuthenticationError):
             return ""
         for name in DIALECTS:
             if name != self.settings.dialect and _speaks(self.settings, name):

@@ -8,13 +8,13 @@ wait sleeps in short pieces and raises once it was killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_together.api.client import Client
 from airflow_provider_together.api.flows import delete_and_prove
@@ -53,7 +53,7 @@ class TogetherOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("together_conn_id",)
-    operator_extra_links = (GPUClusterLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (GPUClusterLink(),)
     ui_color = "#e8f0fe"
 
     #: The spec whose fields are parameters of the operator.
@@ -112,7 +112,8 @@ class TogetherOperator(BaseOperator):
         look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
         if look.verdict is Verdict.GONE:
             return "It was deleted."
-        return f"DELETING IT FAILED ({look.verdict.value}, {look.word or 'no status'}): it is still billed, delete it by hand."
+        why = f"{look.verdict.value}, {look.word or 'no status'}"
+        return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand."
 
     def delete_now(self, cluster_id: str) -> None:
         """
@@ -156,9 +157,7 @@ class TogetherOperator(BaseOperator):
 
 def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
     """Return those values of a spec's fields that are known before the DAG runs."""
-    return {
-        name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])
-    }
+    return {name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])}
 
 
 def is_literal(value: Any) -> bool:

@@ -255,9 +255,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         elif isinstance(note, Withdrawn):
             store.set(_RECORD, {})
         elif isinstance(note, Created) and note.cluster is not None:
-            store.set(
-                _RECORD, {"cluster_name": note.cluster.cluster_name, "cluster_id": note.cluster.cluster_id}
-            )
+            store.set(_RECORD, {"cluster_name": note.cluster.cluster_name, "cluster_id": note.cluster.cluster_id})
 
     def _give_back_if_killed(self) -> None:
         """Catch up on ``on_kill``, which could not know the cluster while the request was under way."""
@@ -270,11 +268,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def _conclude(self, cluster_id: str, verdict: Verdict, word: str, *, gives_back: bool) -> str:
         if verdict is Verdict.READY:
             return cluster_id
-        fate = (
-            self.clean_up(cluster_id)
-            if gives_back
-            else "It is left alive, and is billed until it is deleted."
-        )
+        fate = self.clean_up(cluster_id) if gives_back else "It is left alive, and is billed until it is deleted."
         error = failure_of(cluster_id, verdict, word, fate=fate)
         if verdict is Verdict.REFUSED:
             raise error
@@ -347,9 +341,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
             self.publish_link(context, self.cluster_id)
             client = self.hook.client
             cluster = client.send(client.dialect.update_cluster(self.cluster_id, change), sleep=self.sleep)
-            self.log.info(
-                "Changing cluster %s: %s; it is %s.", self.cluster_id, change.given(), cluster.status
-            )
+            self.log.info("Changing cluster %s: %s; it is %s.", self.cluster_id, change.given(), cluster.status)
             if not truth_of("wait_for_completion", self.wait_for_completion):
                 return self.cluster_id
             if self.is_deferrable:
@@ -387,7 +379,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         "timeout",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a parameter of its own
+    def __init__(
         self,
         *,
         cluster_id: str | None = None,
@@ -451,17 +443,13 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     def _gone_or_raise(self, cluster_id: str, verdict: Verdict, word: str) -> None:
         if verdict is not Verdict.GONE:
-            raise failure_of(
-                cluster_id, verdict, word, fate="It is still there, and billed until it is gone."
-            )
+            raise failure_of(cluster_id, verdict, word, fate="It is still there, and billed until it is gone.")
         self.log.info("Cluster %s is gone: neither Get nor List shows it.", cluster_id)
 
     def _ids_of_name(self, context: Context) -> list[str]:
         """Return the ids behind the name; remember that it was seen, so that a retry may find nothing."""
         if not self.cluster_name:
-            raise SpecError(
-                ["cluster_id is empty, and there is no cluster_name: nothing says what to delete"]
-            )
+            raise SpecError(["cluster_id is empty, and there is no cluster_name: nothing says what to delete"])
         found = self.run_flow(find_by_name(self.hook.client.dialect, self.cluster_name))
         is_made_by_us = ClusterName.parse(self.cluster_name) is not None
         store = state_store(context)
@@ -469,14 +457,10 @@ class DeleteGPUClusterOperator(TogetherOperator):
             if is_made_by_us or store.get(_RECORD, {}).get("cluster_name") == self.cluster_name:
                 self.log.info("No cluster named %r is there any more.", self.cluster_name)
                 return []
-            raise SpecError(
-                [f"cluster_name={self.cluster_name!r} is unknown: no cluster of that name exists"]
-            )
+            raise SpecError([f"cluster_name={self.cluster_name!r} is unknown: no cluster of that name exists"])
         if len(found) > 1 and not is_made_by_us:
             ids = ", ".join(cluster.cluster_id for cluster in found)
-            raise SpecError(
-                [f"cluster_name={self.cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"]
-            )
+            raise SpecError([f"cluster_name={self.cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"])
         store.set(_RECORD, {"cluster_name": self.cluster_name})
         return [cluster.cluster_id for cluster in found]
 

@@ -124,14 +124,10 @@ class DeleteSharedVolumeOperator(TogetherOperator):
         with task_failures():
             client = self.hook.client
             try:
-                was_deleted = client.send(
-                    client.dialect.delete_shared_volume(self.volume_id), sleep=self.sleep
-                )
+                was_deleted = client.send(client.dialect.delete_shared_volume(self.volume_id), sleep=self.sleep)
             except NotFoundError:
                 self.log.info("Shared volume %s is not there any more.", self.volume_id)
                 return
             if not was_deleted:
-                raise SpecError(
-                    [f"volume_id={self.volume_id!r}: Together answered that it did not delete the volume"]
-                )
+                raise SpecError([f"volume_id={self.volume_id!r}: Together answered that it did not delete the volume"])
             self.log.info("Deleted shared volume %s.", self.volume_id)

@@ -48,7 +48,7 @@ class ReadyWaitingOperator(TogetherOperator):
         "on_paused",
     )
 
-    def __init__(  # noqa: PLR0913 - each is a parameter of its own
+    def __init__(
         self,
         *,
         deferrable: bool | str | None = None,
@@ -121,5 +121,5 @@ class ReadyWaitingOperator(TogetherOperator):
 def default_deferrable(deferrable: bool | str | None) -> bool:
     """Return the operator's setting, or the one of ``[operators] default_deferrable``."""
     if deferrable is None:
-        return conf.getboolean("operators", "default_deferrable", fallback=False)
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
     return truth_of("deferrable", deferrable)

@@ -6,12 +6,12 @@ One poke is one look of :mod:`airflow_provider_together.api.polling`, which alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator
+from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
 from airflow_provider_together.api.flows import look_once
 from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait, Verdict, failure_of
@@ -48,7 +48,7 @@ class ClusterReadySensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("cluster_id", "together_conn_id", "on_degraded", "on_paused")
-    operator_extra_links = (GPUClusterLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (GPUClusterLink(),)
     ui_color = "#e8f0fe"
 
     def __init__(  # noqa: PLR0913 - each is a parameter of its own
@@ -105,9 +105,7 @@ class ClusterReadySensor(BaseSensorOperator):
 
     def _look(self, wait: ReadyWait) -> Look:
         client = self.hook.client
-        return client.run(
-            look_once(client.dialect, wait), note=lambda note: self.log.info("%s", note.message)
-        )
+        return client.run(look_once(client.dialect, wait), note=lambda note: self.log.info("%s", note.message))
 
     def _is_ready(self, cluster_id: str, verdict: Verdict, word: str) -> bool:
         if verdict is Verdict.READY:

@@ -65,7 +65,7 @@ class GPUClusterTrigger(BaseTrigger):
         num_gpus: int | None = None,
         delete_on_kill: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.cluster_id = cluster_id
         self.together_conn_id = together_conn_id
         self.poll_interval = poll_interval
@@ -107,7 +107,7 @@ class GPUClusterTrigger(BaseTrigger):
             )
             look = await client.run(flow, note=lambda note: self.log.info("%s", note.message))
         self._has_fired = True
-        yield TriggerEvent(event_of(self.cluster_id, look))
+        yield TriggerEvent(event_of(self.cluster_id, look))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """
@@ -163,9 +163,7 @@ class GPUClusterTrigger(BaseTrigger):
         )
 
     def _gone_wait(self, started: float) -> GoneWait:
-        return GoneWait(
-            self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval
-        )
+        return GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
 
 
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:

@@ -77,10 +77,10 @@ class Dialect(Protocol):
         ...
 
 
-DIALECTS: dict[str, type[TCloud] | type[Compute]] = {TCloud.name: TCloud, Compute.name: Compute}
+DIALECTS: dict[str, type[TCloud | Compute]] = {TCloud.name: TCloud, Compute.name: Compute}
 
 
-def dialect_class(name: str) -> type[TCloud] | type[Compute]:
+def dialect_class(name: str) -> type[TCloud | Compute]:
     """
     Return the class of the dialect with this name.
 

@@ -35,16 +35,10 @@ class Compute:
 
     def create_cluster(self, spec: ClusterSpec) -> Call[Cluster]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        if (
-            spec.billing_type == "RESERVED"
-            and spec.duration_days is None
-            and spec.reservation_end_time is None
-        ):
+        if spec.billing_type == "RESERVED" and spec.duration_days is None and spec.reservation_end_time is None:
             raise SpecError(["duration_days is missing: billing_type='RESERVED' needs to know for how long"])
         if spec.cluster_type == "SLURM" and spec.slurm_shm_size_gib is None:
-            raise SpecError(
-                [f"slurm_shm_size_gib is missing: the {self.name} API wants it for cluster_type='SLURM'"]
-            )
+            raise SpecError([f"slurm_shm_size_gib is missing: the {self.name} API wants it for cluster_type='SLURM'"])
         body = self._owned(spec.given())
         if (driver_version := body.pop("driver_version", None)) is not None:
             body["cuda_version"], body["nvidia_driver_version"] = wire.split_driver_version(driver_version)
@@ -125,9 +119,7 @@ class Compute:
     def delete_shared_volume(self, volume_id: str) -> Call[bool]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_VOLUMES}/{quoted('volume_id', volume_id)}"
-        return Call(
-            what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success
-        )
+        return Call(what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success)
 
     def _filter(self) -> dict[str, str]:
         return {"projectId": self.project_id} if self.project_id else {}
@@ -155,9 +147,7 @@ def _read_region(body: Any) -> Region:
     named = [
         {
             **entry,
-            "driver_version": wire.join_driver_version(
-                entry.get("cuda_version"), entry.get("nvidia_driver_version")
-            ),
+            "driver_version": wire.join_driver_version(entry.get("cuda_version"), entry.get("nvidia_driver_version")),
         }
         for entry in entries
     ]

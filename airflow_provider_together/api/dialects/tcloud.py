@@ -59,15 +59,11 @@ class TCloud:
         wire.refuse_unknown_word("driver_version", spec.driver_version, DRIVER_VERSIONS, dialect=self.name)
         wire.refuse_unknown_word("billing_type", spec.billing_type, BILLING_TYPES, dialect=self.name)
         if spec.duration_days is None:
-            raise SpecError(
-                [f"duration_days is missing: the {self.name} API wants it for every billing type"]
-            )
+            raise SpecError([f"duration_days is missing: the {self.name} API wants it for every billing type"])
         body = spec.given()
         if spec.shared_volume is not None:
             body["shared_volume"] = _volume_body(spec.shared_volume, region=spec.region)
-        known = {
-            name: body[name] for name in ("cluster_name", "region", "gpu_type", "num_gpus", "billing_type")
-        }
+        known = {name: body[name] for name in ("cluster_name", "region", "gpu_type", "num_gpus", "billing_type")}
         return Call(
             what=f"create GPU cluster {spec.cluster_name!r}",
             method="POST",
@@ -147,9 +143,7 @@ class TCloud:
     def delete_shared_volume(self, volume_id: str) -> Call[bool]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_VOLUME}/{quoted('volume_id', volume_id)}"
-        return Call(
-            what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success
-        )
+        return Call(what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success)
 
 
 def _volume_body(spec: SharedVolumeSpec, *, region: str | None = None) -> dict[str, Any]:

@@ -122,6 +122,4 @@ def refuse_unknown_word(field: str, value: str | None, known: Iterable[str], *, 
     """
     words = list(known)
     if value is not None and value not in words:
-        raise SpecError(
-            [f"{field}={value!r} does not exist in the {dialect} API: use one of {', '.join(words)}"]
-        )
+        raise SpecError([f"{field}={value!r} does not exist in the {dialect} API: use one of {', '.join(words)}"])
