@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import logging
 import os
 import ssl
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -79,11 +80,12 @@ class Client(_Driver):
     Sync driver.
 
     :param settings: the connection.
+    :param transport: answers instead of the network, for tests.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(settings)
-        self._http = httpx.Client(**_http_arguments(settings))
+        self._http = httpx.Client(**_http_arguments(settings), transport=transport)
 
     def send(self, call: Call[T], *, sleep: Sleep = time.sleep) -> T:
         """
@@ -139,7 +141,10 @@ class Client(_Driver):
     def _send_once(self, call: Call[T]) -> T:
         limit = _Limit(self.settings.timeout)
         try:
-            with self._http.stream(call.method, call.path, params=call.params or None, json=call.body) as response:
+            with (
+                _quiet_httpx(),
+                self._http.stream(call.method, call.path, params=call.params or None, json=call.body) as response,
+            ):
                 content = b"".join(limit.check(chunk) for chunk in response.iter_bytes())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise error_for_transport(call, error, self.settings) from error
@@ -151,11 +156,12 @@ class AsyncClient(_Driver):
     Async driver, for one event loop.
 
     :param settings: the connection.
+    :param transport: answers instead of the network, for tests.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(settings)
-        self._http = httpx.AsyncClient(**_http_arguments(settings))
+        self._http = httpx.AsyncClient(**_http_arguments(settings), transport=transport)
 
     async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.send`."""
@@ -202,8 +208,9 @@ class AsyncClient(_Driver):
         limit = _Limit(self.settings.timeout)
         request = self._http.stream(call.method, call.path, params=call.params or None, json=call.body)
         try:
-            async with request as response:
-                content = b"".join([limit.check(chunk) async for chunk in response.aiter_bytes()])
+            with _quiet_httpx():
+                async with request as response:
+                    content = b"".join([limit.check(chunk) async for chunk in response.aiter_bytes()])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise error_for_transport(call, error, self.settings) from error
         return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
@@ -307,6 +314,22 @@ def _tls_context(verify: str) -> ssl.SSLContext:
         # Python builds that come without a link to the system's store bring httpx's.
         return httpx.create_ssl_context()
     return ssl.create_default_context()
+
+
+_is_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("together_request", default=False)
+
+
+@contextlib.contextmanager
+def _quiet_httpx() -> Iterator[None]:
+    """Keep httpx from logging each request of ours: a wait would fill the task's log with a line per look."""
+    token = _is_ours.set(True)
+    try:
+        yield
+    finally:
+        _is_ours.reset(token)
+
+
+logging.getLogger("httpx").addFilter(lambda record: record.levelno > logging.INFO or not _is_ours.get())
 
 
 def _log_repetition(state: RetryCallState) -> None:

@@ -1,0 +1,150 @@
+"""
+The command ``together-airflow``.
+
+Each command imports what it needs when it runs, so that the emulator starts without Airflow and a
+look at the clusters without the emulator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_together.exceptions import TogetherError
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.hooks.together import TogetherHook
+
+DEFAULT_CONNECTION = "together_default"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command line.
+
+    :param arguments: without the program's name; None takes the process's own.
+    :returns: exit status: 0 done, 1 failed, 2 refused before anything was done.
+    """
+    raw = list(sys.argv[1:] if arguments is None else arguments)
+    if raw[:1] == ["emulate"]:
+        from airflow_provider_together.emulator.__main__ import main as emulate  # noqa: PLC0415
+
+        return emulate(raw[1:])
+    parsed = _parser().parse_args(raw)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except TogetherError as error:
+        print(f"together-airflow: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="together-airflow", description="GPU clusters of Together AI in Airflow.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="run a whole job on a throw-away Airflow, against the emulator")
+    demo.add_argument("--live", action="store_true", help="rent real GPUs, after asking you; this costs money")
+    demo.add_argument("--api", choices=("tcloud", "compute"), default="tcloud", help="which API to emulate")
+    demo.add_argument("--speed", type=float, default=None, help="simulated seconds per second of the emulator")
+    demo.add_argument("--price", type=float, default=None, help="price per GPU and hour, to be shown in the table")
+    demo.add_argument("--dag", type=Path, default=None, help="another DAG file to run")
+    demo.add_argument("--keep", action="store_true", help="keep the throw-away Airflow's folder with its logs")
+    demo.set_defaults(command=_demo)
+
+    commands.add_parser("emulate", help="serve the emulator of Together's API; see `emulate --help`")
+
+    clusters = commands.add_parser("clusters", help="look at clusters, or delete one")
+    actions = clusters.add_subparsers(required=True, metavar="ACTION")
+    listing = _cluster_action(actions, "list", "list all clusters that the API key may see", _list)
+    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    show = _cluster_action(actions, "show", "show one cluster as JSON, without its kubeconfig", _show)
+    show.add_argument("cluster_id")
+    delete = _cluster_action(actions, "delete", "delete one cluster and wait until it is gone", _delete)
+    delete.add_argument("cluster_id")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.add_argument("--timeout", type=float, default=1800.0, help="seconds to wait (default: 1800)")
+    delete.add_argument("--poll-interval", type=float, default=5.0, help="seconds between two looks (default: 5)")
+    return parser
+
+
+def _cluster_action(actions: Any, name: str, text: str, command: Callable[[argparse.Namespace], int]) -> Any:
+    action = actions.add_parser(name, help=text)
+    action.add_argument("--conn-id", default=DEFAULT_CONNECTION, help=f"connection (default: {DEFAULT_CONNECTION})")
+    action.set_defaults(command=command)
+    return action
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from airflow_provider_together.demo import run_demo  # noqa: PLC0415
+
+    options = {} if parsed.speed is None else {"speed": parsed.speed}
+    return run_demo(
+        live=parsed.live,
+        api=parsed.api,
+        price_per_gpu_hour=parsed.price,
+        dag_file=parsed.dag,
+        keep=parsed.keep,
+        **options,
+    )
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    clusters = _hook(parsed.conn_id).list_gpu_clusters()
+    if parsed.json:
+        print(json.dumps([_shown(cluster) for cluster in clusters], indent=2))
+        return 0
+    rows = [("CLUSTER ID", "NAME", "STATUS", "GPUS", "TYPE", "REGION")]
+    rows += [(c.cluster_id, c.cluster_name, c.status, str(c.num_gpus or ""), c.gpu_type, c.region) for c in clusters]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _show(parsed: argparse.Namespace) -> int:
+    print(json.dumps(_shown(_hook(parsed.conn_id).get_gpu_cluster(parsed.cluster_id)), indent=2))
+    return 0
+
+
+def _delete(parsed: argparse.Namespace) -> int:
+    from airflow_provider_together.api.flows import delete_and_prove  # noqa: PLC0415
+    from airflow_provider_together.api.polling import GoneWait, Verdict  # noqa: PLC0415
+
+    client = _hook(parsed.conn_id).client
+    cluster = client.send(client.dialect.get_cluster(parsed.cluster_id))
+    if not parsed.yes and not _is_confirmed(cluster):
+        print("Nothing was deleted.", file=sys.stderr)
+        return 2
+    now = client.now()
+    wait = GoneWait(cluster.cluster_id, started=now, deadline=now + parsed.timeout, poll_interval=parsed.poll_interval)
+    look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: print(note.message))
+    if look.verdict is not Verdict.GONE:
+        print(f"Cluster {cluster.cluster_id} is not gone ({look.verdict.value}); it is still billed.", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _is_confirmed(cluster: Cluster) -> bool:
+    print(f"About to delete {cluster!r}. Type its id to go on:", end=" ", flush=True)
+    return sys.stdin.readline().strip() == cluster.cluster_id
+
+
+def _shown(cluster: Cluster) -> dict[str, Any]:
+    return cluster.model_dump(mode="json", exclude={"kube_config"})
+
+
+def _hook(conn_id: str) -> TogetherHook:
+    # As Airflow's own `connections` command does: without it the metadata database is not asked for connections.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    from airflow_provider_together.hooks.together import TogetherHook  # noqa: PLC0415
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    return TogetherHook(conn_id)

@@ -1,0 +1,40 @@
+"""A shared volume that is made once, kept, and attached to the cluster of each run."""
+
+from __future__ import annotations
+
+from airflow.sdk import dag, task
+
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
+from airflow_provider_together.operators.shared_volume import CreateSharedVolumeOperator
+from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+
+
+@task
+def train(cluster_id: str) -> list[str]:
+    """Return the volumes that the training would find on the nodes of the cluster."""
+    return [volume.volume_name for volume in TogetherHook().get_gpu_cluster(cluster_id).volumes]
+
+
+@dag(schedule=None, catchup=False, tags=["together"])
+def shared_volume() -> None:
+    volume = CreateSharedVolumeOperator(
+        task_id="volume", volume_name="checkpoints", size_tib=1, region="us-central-8", if_exists="adopt"
+    )
+    create = CreateGPUClusterOperator(
+        task_id="create",
+        region="us-central-8",
+        gpu_type="H100_SXM",
+        num_gpus=8,
+        duration_days=1,
+        driver_version="CUDA_12_8_570",
+        billing_type="ON_DEMAND",
+        volume_id=volume.output,
+    )
+    ready = ClusterReadySensor(task_id="wait_until_ready", cluster_id=create.output, deferrable=True)
+    # Only the cluster goes; the volume waits for the next run.
+    delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output)
+    ready >> train(create.output) >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+
+
+shared_volume()

@@ -1,0 +1,50 @@
+"""Every example DAG runs through ``dag.test()`` and leaves no cluster behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_together.emulator import Emulator
+from tests.provider.conftest import api, dag_bag, database, emulator, run_dag  # noqa: F401 - fixtures
+
+EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "linear_model")
+
+
+def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
+    """Parse a DAG file as the dag-processor does, with its folder on the path."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    bag = dag_bag(path)
+    assert bag.import_errors == {}
+    (dag,) = bag.dags.values()
+    return dag
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_the_example_succeeds_and_leaves_no_cluster(
+    path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    run = run_dag(load(path, monkeypatch))
+    assert run.state == "success"
+    assert len(emulator.clusters()) >= 1
+    assert emulator.alive() == []
+
+
+def test_the_volume_of_the_example_outlives_the_cluster(
+    emulator: Emulator, database: None, monkeypatch: pytest.MonkeyPatch  # noqa: F811, ARG001
+) -> None:
+    from airflow_provider_together.hooks.together import TogetherHook
+
+    for _ in range(2):
+        assert run_dag(load(EXAMPLES / "shared_volume.py", monkeypatch)).value("train") == ["checkpoints"]
+    assert len(TogetherHook().list_shared_volumes()) == 1
+    assert len(emulator.clusters()) == 2
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_the_example_is_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 60

@@ -1,0 +1,100 @@
+"""Real Airflow in this process: DAGs run through ``dag.test()`` against the emulator, on a database of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_together.emulator import Emulator
+
+#: Simulated seconds per second: ten minutes of provisioning take a third of a second.
+SPEED = 1800.0
+
+
+@pytest.fixture(scope="session")
+def database() -> None:
+    """Airflow's metadata database, made once."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture(params=["tcloud", "compute"])
+def api(request: pytest.FixtureRequest) -> str:
+    """The dialect of the connection."""
+    return str(request.param)
+
+
+@pytest.fixture
+def emulator(api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The emulator, behind the default connection in the given dialect."""
+    with Emulator(speed=SPEED) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", running.connection(api=api))
+        yield running
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of a DAG."""
+
+    state: str
+    states: dict[str, str]
+    xcoms: dict[str, dict[str, Any]]
+
+    def value(self, task_id: str, key: str = "return_value") -> Any:
+        return self.xcoms.get(task_id, {}).get(key)
+
+
+def run_dag(dag: DAG) -> Run:
+    """Run a DAG that a test has just made, in this process, and collect what became of it."""
+    _serialize(dag)
+    dag_run: Any = dag.test()
+    instances = dag_run.get_task_instances()
+    states = {_name(instance): str(instance.state) for instance in instances}
+    return Run(state=str(dag_run.state), states=states, xcoms=_xcoms(dag_run.dag_id, dag_run.run_id))
+
+
+def _name(row: Any) -> str:
+    return str(row.task_id) if row.map_index < 0 else f"{row.task_id}[{row.map_index}]"
+
+
+def _xcoms(dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    xcoms: dict[str, dict[str, Any]] = {}
+    with create_session() as session:
+        for row in session.query(XComModel).filter_by(dag_id=dag_id, run_id=run_id):
+            xcoms.setdefault(_name(row), {})[row.key] = XComModel.deserialize_value(row)
+    return xcoms
+
+
+def dag_bag(path: Path | None = None) -> Any:
+    """Return what Airflow finds in a DAG file."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import DagBag
+
+    return DagBag(dag_folder=os.devnull if path is None else path)
+
+
+def _serialize(dag: DAG) -> None:
+    """Write the DAG to the database, as the dag-processor does with those that it finds in files."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    try:
+        from airflow.dag_processing.dagbag import sync_bag_to_db
+    except ImportError:  # before 3.2
+        from airflow.models.dagbag import sync_bag_to_db
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = dag_bag()
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "dags-folder", None)
