@@ -1,12 +1,16 @@
-"""A throw-away Airflow home for the whole run: set before anything imports Airflow."""
+"""
+A throw-away Airflow home for the whole run, set before anything imports Airflow, and the emulator in front of it.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow_provider_together.emulator import Emulator
 
 _home = tempfile.TemporaryDirectory(prefix="together-tests-")
 HOME = Path(_home.name)
@@ -29,3 +33,29 @@ os.environ.update(
 @pytest.fixture(autouse=True)
 def _no_ambient_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TOGETHER_API_KEY", raising=False)
+
+
+#: Simulated seconds per second: ten minutes of provisioning take a third of a second.
+SPEED = 1800.0
+
+
+@pytest.fixture(scope="session")
+def database() -> None:
+    """Airflow's metadata database, made once."""
+    from airflow.utils.db import initdb
+
+    initdb()
+
+
+@pytest.fixture(params=["tcloud", "compute"])
+def api(request: pytest.FixtureRequest) -> str:
+    """The dialect of the connection."""
+    return str(request.param)
+
+
+@pytest.fixture
+def emulator(api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The emulator, behind the default connection in the given dialect."""
+    with Emulator(speed=SPEED) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", running.connection(api=api))
+        yield running

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.flows import (
     Created,
@@ -49,7 +49,7 @@ from airflow_provider_together.operators.waiting import (
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger, look_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.call import Note
 
@@ -114,7 +114,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         billing_type: str,
         cluster_type: str | None = None,
         shared_volume: dict[str, Any] | None = None,
-        volume_id: str | None = None,
+        volume_id: str | XComArg | None = None,
         nvidia_version_id: str | None = None,
         project_id: str | None = None,
         reservation_start_time: datetime | str | None = None,
@@ -307,7 +307,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
     def __init__(  # noqa: PLR0913 - the request has that many fields
         self,
         *,
-        cluster_id: str,
+        cluster_id: str | XComArg,
         num_gpus: int | str | None = None,
         cluster_type: str | None = None,
         num_reserved_gpus: int | str | None = None,
@@ -320,7 +320,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.cluster_id = cluster_id
+        self.cluster_id = cast("str", cluster_id)
         self.num_gpus = num_gpus
         self.cluster_type = cluster_type
         self.num_reserved_gpus = num_reserved_gpus
@@ -382,7 +382,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def __init__(
         self,
         *,
-        cluster_id: str | None = None,
+        cluster_id: str | XComArg | None = None,
         cluster_name: str | None = None,
         deferrable: bool | str | None = None,
         poll_interval: float | str = 10.0,
@@ -392,7 +392,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         super().__init__(**kwargs)
         if cluster_id is None and cluster_name is None:
             raise SpecError(["cluster_id and cluster_name are both missing: give one of them"])
-        self.cluster_id = cluster_id
+        self.cluster_id = cast("str | None", cluster_id)
         self.cluster_name = cluster_name
         self.deferrable = deferrable
         self.poll_interval = poll_interval

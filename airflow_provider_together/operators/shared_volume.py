@@ -7,7 +7,7 @@ A volume keeps data beyond the life of a cluster, so none of these ever deletes 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.flows import IfExists, ensure_shared_volume
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
@@ -16,7 +16,7 @@ from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator, choice
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 
 class CreateSharedVolumeOperator(TogetherOperator):
@@ -85,9 +85,9 @@ class UpdateSharedVolumeOperator(TogetherOperator):
     operator_extra_links = ()
     spec_class: ClassVar[type[Spec] | None] = SharedVolumeUpdate
 
-    def __init__(self, *, volume_id: str, size_tib: int | str, **kwargs: Any) -> None:
+    def __init__(self, *, volume_id: str | XComArg, size_tib: int | str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.volume_id = volume_id
+        self.volume_id = cast("str", volume_id)
         self.size_tib = size_tib
         self.check_parameters()
 
@@ -115,9 +115,9 @@ class DeleteSharedVolumeOperator(TogetherOperator):
     template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id")
     operator_extra_links = ()
 
-    def __init__(self, *, volume_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, volume_id: str | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.volume_id = volume_id
+        self.volume_id = cast("str", volume_id)
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Delete the volume."""

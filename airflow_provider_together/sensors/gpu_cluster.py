@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
@@ -24,7 +24,7 @@ from airflow_provider_together.operators.waiting import DEFERRAL_MARGIN, default
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger, look_of
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 #: Key under which the last look is remembered between pokes that run in different processes.
 _MEMORY = "together_wait"
@@ -54,7 +54,7 @@ class ClusterReadySensor(BaseSensorOperator):
     def __init__(  # noqa: PLR0913 - each is a parameter of its own
         self,
         *,
-        cluster_id: str,
+        cluster_id: str | XComArg,
         together_conn_id: str = TogetherHook.default_conn_name,
         deferrable: bool | None = None,
         on_degraded: Reaction = "wait",
@@ -63,7 +63,7 @@ class ClusterReadySensor(BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(poke_interval=poke_interval, **kwargs)
-        self.cluster_id = cluster_id
+        self.cluster_id = cast("str", cluster_id)
         self.together_conn_id = together_conn_id
         self.deferrable = default_deferrable(deferrable)
         self.on_degraded = choice("on_degraded", on_degraded, REACTIONS)

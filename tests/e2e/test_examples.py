@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
-
 from airflow_provider_together.emulator import Emulator
-from tests.provider.conftest import api, dag_bag, database, emulator, run_dag  # noqa: F401 - fixtures
+
+from tests.dag_runs import dag_bag, run_dag
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "linear_model")
@@ -19,6 +19,7 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
     monkeypatch.syspath_prepend(str(EXAMPLES))
     bag = dag_bag(path)
     assert bag.import_errors == {}
+    dag: DAG
     (dag,) = bag.dags.values()
     return dag
 
@@ -26,7 +27,9 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
 def test_the_example_succeeds_and_leaves_no_cluster(
-    path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+    path: Path,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = run_dag(load(path, monkeypatch))
     assert run.state == "success"
@@ -34,9 +37,8 @@ def test_the_example_succeeds_and_leaves_no_cluster(
     assert emulator.alive() == []
 
 
-def test_the_volume_of_the_example_outlives_the_cluster(
-    emulator: Emulator, database: None, monkeypatch: pytest.MonkeyPatch  # noqa: F811, ARG001
-) -> None:
+@pytest.mark.usefixtures("database")
+def test_the_volume_of_the_example_outlives_the_cluster(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_together.hooks.together import TogetherHook
 
     for _ in range(2):

@@ -135,5 +135,5 @@ def test_unknown_extra_fields_are_reported(caplog: pytest.LogCaptureFixture) -> 
 def test_a_ca_bundle_that_is_none_is_named() -> None:
     from airflow_provider_together.api.client import Client
 
-    with pytest.raises(ConfigurationError, match="verify='/nowhere/ca.pem'"):
+    with pytest.raises(ConfigurationError, match=r"verify='/nowhere/ca.pem'"):
         Client(read(extra={"verify": "/nowhere/ca.pem"}))

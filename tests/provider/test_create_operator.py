@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
+from airflow_provider_together.emulator import Emulator, Fault
 
 from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
-from tests.provider.conftest import Run, run_dag
+from tests.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -110,7 +110,9 @@ def test_two_ways_to_give_a_volume_are_told_when_the_dag_is_parsed() -> None:
 
 def test_a_wrong_literal_of_a_mapped_operator_is_told_when_the_dag_is_parsed() -> None:
     with pytest.raises(SpecError, match="num_gpus=12"), DAG("mapped", schedule=None):
-        CreateGPUClusterOperator.partial(task_id="create", **{**REQUEST, "num_gpus": 12}).expand(region=["us-central-8"])
+        CreateGPUClusterOperator.partial(task_id="create", **{**REQUEST, "num_gpus": 12}).expand(
+            region=["us-central-8"]
+        )
 
 
 def test_a_wrong_rendered_value_is_told_before_a_request_is_sent(emulator: Emulator) -> None:

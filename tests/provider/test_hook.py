@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from airflow_provider_together.emulator import Emulator
 
 from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
-from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.exceptions import ConfigurationError, NotFoundError, SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 
@@ -105,9 +105,7 @@ def test_the_button_works_under_the_random_id_that_airflow_gives_it(
     assert TogetherHook(together_conn_id="temp_xyz").test_connection()[0]
 
 
-def test_a_wrong_key_is_told_by_the_button_and_never_shown(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_key_is_told_by_the_button_and_never_shown(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GPUS", other_connection(emulator, password="sk-wrong-key"))
     is_good, message = TogetherHook("gpus").test_connection()
     assert not is_good
@@ -123,9 +121,7 @@ def test_a_wrong_host_is_told_by_the_button(monkeypatch: pytest.MonkeyPatch, emu
     assert "http://127.0.0.1:9" in message
 
 
-def test_a_host_that_is_another_site_is_told_by_the_button(
-    monkeypatch: pytest.MonkeyPatch, emulator: Emulator
-) -> None:
+def test_a_host_that_is_another_site_is_told_by_the_button(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GPUS", other_connection(emulator, host=f"{emulator.url}/elsewhere"))
     is_good, message = TogetherHook("gpus").test_connection()
     assert not is_good

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
+from airflow_provider_together.emulator import Emulator, Fault
 
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import DeleteGPUClusterOperator, UpdateGPUClusterOperator
@@ -18,7 +18,7 @@ from airflow_provider_together.operators.shared_volume import (
     DeleteSharedVolumeOperator,
     UpdateSharedVolumeOperator,
 )
-from tests.provider.conftest import Run, run_dag
+from tests.dag_runs import Run, run_dag
 from tests.provider.test_hook import SPEC
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -141,9 +141,7 @@ def test_a_volume_is_made_once_and_used_again(emulator: Emulator) -> None:
 def test_an_existing_volume_is_an_error_where_the_user_says_so(emulator: Emulator) -> None:
     del emulator
     run_task(CreateSharedVolumeOperator, volume_name="data", size_tib=1, region="us-central-8")
-    run = run_task(
-        CreateSharedVolumeOperator, volume_name="data", size_tib=1, region="us-central-8", if_exists="fail"
-    )
+    run = run_task(CreateSharedVolumeOperator, volume_name="data", size_tib=1, region="us-central-8", if_exists="fail")
     assert run.state == "failed"
 
 

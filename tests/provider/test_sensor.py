@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow_provider_together.emulator import Emulator, Fault
 
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
-from tests.provider.conftest import Run, run_dag
+from tests.dag_runs import Run, run_dag
 from tests.provider.test_create_operator import REQUEST
 from tests.provider.test_hook import SPEC
 
@@ -139,7 +139,9 @@ def test_each_change_of_status_is_logged_once(
     cluster_id: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run_sensor(cluster_id, mode="poke")
-    lines = [line for line in (caplog.text + capfd.readouterr().out).splitlines() if f"Cluster {cluster_id} is " in line]
+    lines = [
+        line for line in (caplog.text + capfd.readouterr().out).splitlines() if f"Cluster {cluster_id} is " in line
+    ]
     words = [line.split(" is ")[1].split()[0].strip(";") for line in lines]
     assert words[-1].upper() == "READY"
     assert len(words) == len(set(words))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow_provider_together.emulator import Emulator, Fault
 from blockbuster import blockbuster_ctx
 
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.get_provider_info import get_provider_info
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
@@ -135,7 +135,7 @@ def test_stopping_it_leaves_the_cluster_alive_and_no_connection_open(cluster_id:
     async def start_and_stop() -> None:
         trigger = GPUClusterTrigger(cluster_id, poll_interval=0.05, delete_on_kill=True)
         task = asyncio.create_task(events_of(trigger))
-        while not emulator.requests[1:]:
+        while not emulator.requests[1:]:  # noqa: ASYNC110 - the emulator is no coroutine
             await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
