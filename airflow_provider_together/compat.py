@@ -19,6 +19,7 @@ try:
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
@@ -29,6 +30,7 @@ except ImportError:  # before 3.2
         AirflowFailException,
         AirflowNotFoundException,
         AirflowSensorTimeout,
+        AirflowSkipException,
         TaskDeferralError,
         TaskDeferralTimeout,
     )
@@ -42,6 +44,7 @@ __all__ = [
     "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowSensorTimeout",
+    "AirflowSkipException",
     "StateStore",
     "TaskDeferralError",
     "TaskDeferralTimeout",

@@ -69,16 +69,17 @@ def read_answer(call: Call[T], response: HTTPAnswer, settings: Settings) -> T:
     try:
         return call.read(json.loads(response.content) if response.content.strip() else {})
     except ValueError as error:  # json's and the codecs' own errors
-        raise unreadable(call, response, f"it is not JSON ({type(error).__name__})") from None
+        why = f"it is not JSON ({type(error).__name__})"
     except MalformedAnswerError as error:
-        raise unreadable(call, response, str(error)) from None
+        why = str(error)
     except RecursionError:
-        raise unreadable(call, response, "it is nested too deeply") from None
+        why = "it is nested too deeply"
+    raise unreadable(call, response, why, settings)
 
 
-def unreadable(call: Call[Any], response: HTTPAnswer, why: str) -> TogetherError:
+def unreadable(call: Call[Any], response: HTTPAnswer, why: str, settings: Settings) -> TogetherError:
     """Return the error for a good status with a body that cannot be read."""
-    message = f"{_place(call)} answered {response.status}, but {why}{_request_id(response.headers)}"
+    message = f"{_place(call)} answered {response.status}, but {why}{_request_id(response.headers, settings)}"
     return _lost(call, MalformedAnswerError(message))
 
 
@@ -86,9 +87,9 @@ def error_for_status(call: Call[Any], response: HTTPAnswer, settings: Settings) 
     """Return the error that a status stands for."""
     status = response.status
     said = _words(response, settings)
-    message = f"{_place(call)} answered {status}{said}{_request_id(response.headers)}"
+    message = f"{_place(call)} answered {status}{said}{_request_id(response.headers, settings)}"
     if httpx.codes.is_redirect(status):
-        target = response.headers.get("location", "?").split("?")[0]
+        target = scrubbed(response.headers.get("location", ""), settings).split("?")[0] or "nowhere"
         hint = f"It points to {target}; redirects are not followed with the API key. Set the connection's host."
         return RequestRefusedError(f"{message}. {hint}", status=status)
     wait = retry_after(response.headers, now=datetime.now(UTC))
@@ -140,15 +141,17 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
         return float(value)
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an offset beyond all numbers
         return None
     seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
     return seconds if seconds > 0 else None
 
 
 def scrubbed(text: str, settings: Settings) -> str:
-    """Return a text without the API key."""
-    return text.replace(settings.api_key, "***") if settings.api_key else text
+    """Return a text without the API key, written out or as Python shows it."""
+    for shown in {settings.api_key, repr(settings.api_key)[1:-1]} - {""}:
+        text = text.replace(shown, "***")
+    return text
 
 
 def _lost(call: Call[Any], error: TogetherError) -> TogetherError:
@@ -165,10 +168,10 @@ def _place(call: Call[Any]) -> str:
     return f"{call.what} ({call.method} {call.path})"
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
+def _request_id(headers: Mapping[str, str], settings: Settings) -> str:
     for name in _REQUEST_ID_HEADERS:
         if value := headers.get(name):
-            return f" (request id {value[:100]})"
+            return f" (request id {scrubbed(value, settings)[:100]})"
     return ""
 
 
@@ -179,7 +182,8 @@ def _words(response: HTTPAnswer, settings: Settings) -> str:
     except (ValueError, RecursionError):
         body = None
     said = " ".join((_message_of(body) or response.content.decode("utf-8", "replace")).split())
-    said = scrubbed(said, settings)
+    # JSON may hold half a surrogate pair, which no log can write.
+    said = scrubbed(said, settings).encode("utf-8", "replace").decode()
     if len(said) > _LONGEST_WORDS:
         said = f"{said[:_LONGEST_WORDS]}…"
     return f": {said}" if said else ""

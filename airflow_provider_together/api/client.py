@@ -22,7 +22,7 @@ from typing import Any, Self, TypeVar
 import httpx
 from tenacity import AsyncRetrying, RetryCallState, Retrying
 
-from airflow_provider_together.api.answer import HTTPAnswer, error_for_transport, read_answer
+from airflow_provider_together.api.answer import HTTPAnswer, error_for_transport, read_answer, scrubbed
 from airflow_provider_together.api.call import Call, Flow, Note, Step
 from airflow_provider_together.api.dialects import dialect_class
 from airflow_provider_together.api.retry import retrying
@@ -85,7 +85,10 @@ class Client(_Driver):
 
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(settings)
-        self._http = httpx.Client(**_http_arguments(settings), transport=transport)
+        with _usable(settings):
+            self._http = httpx.Client(**_http_arguments(settings), transport=transport)
+        # A shared client is closed by nobody, and its connections must not wait for the garbage collector.
+        weakref.finalize(self, self._http.close).atexit = False
 
     def send(self, call: Call[T], *, sleep: Sleep = time.sleep) -> T:
         """
@@ -161,7 +164,8 @@ class AsyncClient(_Driver):
 
     def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(settings)
-        self._http = httpx.AsyncClient(**_http_arguments(settings), transport=transport)
+        with _usable(settings):
+            self._http = httpx.AsyncClient(**_http_arguments(settings), transport=transport)
 
     async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.send`."""
@@ -209,10 +213,13 @@ class AsyncClient(_Driver):
         request = self._http.stream(call.method, call.path, params=call.params or None, json=call.body)
         try:
             with _quiet_httpx():
-                async with request as response:
+                # Also bounds headers that never end, which no chunk of the body would meet.
+                async with asyncio.timeout(limit.seconds), request as response:
                     content = b"".join([limit.check(chunk) async for chunk in response.aiter_bytes()])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise error_for_transport(call, error, self.settings) from error
+        except TimeoutError as error:
+            raise error_for_transport(call, limit.exceeded(), self.settings) from error
         return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
 
 
@@ -272,7 +279,8 @@ class _Limit:
     """
 
     def __init__(self, timeout: float) -> None:
-        self._end = time.monotonic() + 2 * timeout
+        self.seconds = 2 * timeout
+        self._end = time.monotonic() + self.seconds
         self._room = LARGEST_ANSWER
 
     def check(self, chunk: bytes) -> bytes:
@@ -282,9 +290,12 @@ class _Limit:
             message = f"the answer is larger than {LARGEST_ANSWER} bytes"
             raise httpx.DecodingError(message)
         if time.monotonic() > self._end:
-            message = "the answer took too long as a whole"
-            raise httpx.ReadTimeout(message)
+            raise self.exceeded()
         return chunk
+
+    def exceeded(self) -> httpx.ReadTimeout:
+        """Return the error for an exchange that took too long as a whole."""
+        return httpx.ReadTimeout(f"the answer took more than {self.seconds:g} s as a whole")
 
 
 def _http_arguments(settings: Settings) -> dict[str, Any]:
@@ -298,6 +309,17 @@ def _http_arguments(settings: Settings) -> dict[str, Any]:
         "trust_env": not settings.is_loopback,
         "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=30.0),
     }
+
+
+@contextlib.contextmanager
+def _usable(settings: Settings) -> Iterator[None]:
+    """Name the connection when httpx refuses its host or key, or a proxy variable of the environment."""
+    try:
+        yield
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        why = f"{type(error).__name__}: {scrubbed(str(error), settings)}"
+        message = f"{settings.label} cannot be used: {why}. Check its host and password, and the proxy variables"
+        raise ConfigurationError(message) from None
 
 
 @functools.lru_cache(maxsize=8)

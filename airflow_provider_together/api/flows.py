@@ -22,6 +22,7 @@ from airflow_provider_together.exceptions import (
     OutcomeUnknownError,
     SpecMismatchError,
     TogetherError,
+    TransientError,
 )
 
 if TYPE_CHECKING:
@@ -157,9 +158,10 @@ def delete_and_prove(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
 
     :returns: GONE, TIMED_OUT or REFUSED.
     """
+    delete = dialect.delete_cluster(wait.cluster_id)
     while True:
         try:
-            yield from dialect.delete_cluster(wait.cluster_id)
+            yield from delete
         except NotFoundError:
             break
         except TogetherError as error:
@@ -183,6 +185,8 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
         if look.verdict is Verdict.GONE:
             try:
                 clusters = yield from dialect.list_clusters().once()
+            except NotFoundError:  # no list at all, which proves nothing
+                look = wait.on_listed(now=(yield from Pause(0)))
             except TogetherError as error:
                 look = wait.on_error(error, now=(yield from Pause(0)))
             else:
@@ -229,11 +233,13 @@ def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists:
     try:
         return (yield from create)
     except OutcomeUnknownError:
-        pauses, waited = _looks(), 0.0
-        for seconds in pauses:
+        for seconds in _looks():
             yield from Pause(seconds)
-            waited += seconds
-            found = yield from _find_volume(dialect, spec.volume_name)
+            try:
+                found = yield from _find_volume(dialect, spec.volume_name)
+            except TransientError as failed:
+                yield Note(f"{failed} Looking again.")
+                continue
             if found is not None:
                 return found
         raise
@@ -248,8 +254,9 @@ def _poll(dialect: Dialect, wait: ReadyWait | GoneWait) -> Flow[Look]:
 
 
 def _poll_once(dialect: Dialect, wait: ReadyWait | GoneWait) -> Flow[Look]:
+    get = dialect.get_cluster(wait.cluster_id).once()
     try:
-        cluster = yield from dialect.get_cluster(wait.cluster_id).once()
+        cluster = yield from get
     except TogetherError as error:
         look = wait.on_error(error, now=(yield from Pause(0)))
     else:
@@ -303,7 +310,12 @@ def _look_for_effect(
     yield Note(f"{error} Looking for it for {duration(VISIBILITY_SECONDS)}.")
     for seconds in _looks():
         yield from Pause(seconds)
-        found = _oldest(identity, spec, (yield from dialect.list_clusters()))
+        try:
+            found = _oldest(identity, spec, (yield from dialect.list_clusters()))
+        except TransientError as failed:
+            # Ending here would look like an error after which asking again is safe.
+            yield Note(f"{failed} Looking again.")
+            continue
         if found is not None:
             return found
     message = (

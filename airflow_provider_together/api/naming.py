@@ -95,7 +95,9 @@ class ClusterName:
         """
         end = None
         if lifetime is not None:
-            end = (now.astimezone(UTC) + lifetime + timedelta(seconds=59)).replace(second=0, microsecond=0)
+            end = (now.astimezone(UTC) + lifetime + timedelta(minutes=1) - timedelta.resolution).replace(
+                second=0, microsecond=0
+            )
         deployment = deployment_id(owner.deployment)
         end_length = len(_OPEN_END) if end is None else len(end.strftime(_END_FORMAT))
         room = LONGEST_NAME - len(f"{_PREFIX}-{deployment}-") - len("-") - _OWNER_LENGTH - len("-") - end_length

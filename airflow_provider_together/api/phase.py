@@ -1,5 +1,5 @@
 """
-What a status word of either dialect means, in eight words of our own.
+What a status word of either dialect means, in seven words of our own.
 
 Kept apart from the models because it is the one table on which every wait, adoption and deletion
 depends. Together's documents contradict each other about which dialect answers with which words, so

@@ -9,6 +9,7 @@ models and exceptions only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,8 @@ LONGEST_BACK_OFF = 60.0
 #: A cluster that answers 404 is gone once it has done so for this long, in seconds: a new one may not be
 #: visible everywhere at once.
 ABSENCE_SECONDS = 30.0
+#: Longest wait that a server may ask for between two looks, in seconds: a broken Retry-After must not blind a wait.
+LONGEST_ASKED = 600.0
 #: A key that is refused is taken back as often by mistake as on purpose; after this many seconds the wait ends.
 REFUSAL_SECONDS = 300.0
 
@@ -70,7 +73,7 @@ class Look:
         return self.verdict is not Verdict.GO_ON
 
 
-class _Wait:
+class _Wait(ABC):
     """
     What both waits share: deadline, absence, refusals, back-off.
 
@@ -120,7 +123,7 @@ class _Wait:
         else:
             self._refused_since = None
         delay = min(self.poll_interval * 2.0 ** min(self._failures - 1, 16), max(LONGEST_BACK_OFF, self.poll_interval))
-        asked = getattr(error, "retry_after", None) or 0.0
+        asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED)
         first = f"{error} The cluster is still waited for." if self._failures == 1 else ""
         return self._go_on(max(delay, asked), now=now, news=first)
 
@@ -142,8 +145,9 @@ class _Wait:
         if self._absent_since is None:
             self._absent_since = now
             news = f"Cluster {self.cluster_id} was not found after {self._elapsed(now)}; looking again."
-            return self._go_on(self.poll_interval, now=now, news=news)
-        if now - self._absent_since >= min(ABSENCE_SECONDS, 2 * self.poll_interval):
+            # The slow poller comes again as soon as the absence can be settled.
+            return self._go_on(min(self.poll_interval, ABSENCE_SECONDS), now=now, news=news)
+        if now - self._absent_since >= self._absence_seconds:
             return Look(Verdict.GONE, word=self.last_word, news=f"Cluster {self.cluster_id} is gone.")
         return self._go_on(self.poll_interval, now=now)
 
@@ -155,8 +159,9 @@ class _Wait:
             return Look(Verdict.TIMED_OUT, word=self.last_word, news=news)
         return Look(Verdict.GO_ON, word=self.last_word, delay=min(delay, left), news=news)
 
+    @abstractmethod
     def _judge(self, cluster: Cluster) -> Verdict:
-        raise NotImplementedError
+        """Return what an answer that shows the cluster means."""
 
     def _outlook(self, now: float) -> str:
         if self.deadline is None:

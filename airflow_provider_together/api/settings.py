@@ -62,12 +62,18 @@ def normal_base_url(text: str, *, port: int | None = None, default: str) -> str:
     text = text.strip()
     if not text:
         return default
-    parts = urlsplit(text if "://" in text else f"https://{text}")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        message = f"host={text!r} is wrong: give a host name or a URL that begins with https://"
-        raise ConfigurationError(message)
+    try:
+        parts = urlsplit(text if "://" in text else f"https://{text}")
+        (parts.hostname or "").encode("idna")  # as the resolver does, and raises for labels that are no labels
+    except ValueError:
+        # The text is not repeated: what cannot be taken apart cannot be searched for a password either.
+        message = "host is wrong: it cannot be read; give a host name or a URL that begins with https://"
+        raise ConfigurationError(message) from None
     if parts.username or parts.password or parts.query or parts.fragment:
         message = "host is wrong: it holds a user, a query or a fragment; the API key belongs into the password field"
+        raise ConfigurationError(message)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable() or " " in text:
+        message = f"host={text!r} is wrong: give a host name or a URL that begins with https://"
         raise ConfigurationError(message)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         message = f"host={text!r} is refused: plain http would show the API key to the network; use https"

@@ -8,6 +8,8 @@ It imports :mod:`airflow_provider_together.exceptions` only.
 
 from __future__ import annotations
 
+import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -44,6 +46,24 @@ def _printable_name(value: str) -> str:
     return value
 
 
+def _driver_version(value: str) -> str:
+    if not re.fullmatch(r"CUDA_\d+_\d+_\d+", value, re.ASCII):
+        message = "write it like 'CUDA_12_8_570', for CUDA 12.8 with NVIDIA driver 570"
+        raise ValueError(message)
+    return value
+
+
+def _json(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        message = "must be made of JSON values only"
+        raise ValueError(message) from None
+    return value
+
+
+JSONObject = Annotated[dict[str, Any], AfterValidator(_json)]
+DriverVersion = Annotated[str, AfterValidator(_driver_version)]
 Name = Annotated[str, AfterValidator(_printable_name)]
 GPUCount = Annotated[int, Field(gt=0, multiple_of=GPUS_PER_NODE)]
 SomeGPUs = Annotated[int, Field(ge=0, multiple_of=GPUS_PER_NODE)]
@@ -159,7 +179,7 @@ class ClusterSpec(Spec):
     cluster_name: Name
     billing_type: BillingType
     duration_days: Annotated[int, Field(ge=1)] | None = None
-    driver_version: Annotated[str, Field(pattern=r"^CUDA_\d+_\d+_\d+$")] | None = None
+    driver_version: DriverVersion | None = None
     cluster_type: ClusterType | None = None
     shared_volume: SharedVolumeSpec | None = None
     volume_id: Word | None = None
@@ -177,10 +197,10 @@ class ClusterSpec(Spec):
     slurm_shm_size_gib: Annotated[int, Field(gt=0)] | None = None
     slurm_image: Word | None = None
     install_traefik: bool | None = None
-    add_ons: list[dict[str, Any]] | None = None
-    cluster_config: dict[str, Any] | None = None
-    acceptance_tests_params: dict[str, Any] | None = None
-    oidc_config: dict[str, Any] | None = None
+    add_ons: list[JSONObject] | None = None
+    cluster_config: JSONObject | None = None
+    acceptance_tests_params: JSONObject | None = None
+    oidc_config: JSONObject | None = None
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
@@ -222,8 +242,8 @@ class ClusterUpdate(Spec):
     num_preemptible_gpus: SomeGPUs | None = None
     num_capacity_pool_gpus: SomeGPUs | None = None
     reservation_end_time: AwareDatetime | None = None
-    add_ons: list[dict[str, Any]] | None = None
-    cluster_config: dict[str, Any] | None = None
+    add_ons: list[JSONObject] | None = None
+    cluster_config: JSONObject | None = None
 
 
 def _sentence(detail: ErrorDetails) -> str:

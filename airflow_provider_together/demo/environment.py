@@ -65,12 +65,12 @@ def clean_environment(source: Mapping[str, str]) -> dict[str, str]:
 
 
 def airflow_settings(
-    home: Path, *, dags_folder: Path, port: int, sql_alchemy_conn: str, executor: str, parallelism: int
+    home: Path, *, port: int, sql_alchemy_conn: str, executor: str, parallelism: int
 ) -> dict[str, str]:
     """
     Return Airflow's own variables: all on loopback, everybody is an admin, changes are seen in seconds.
 
-    :param home: the throw-away ``AIRFLOW_HOME``.
+    :param home: the throw-away ``AIRFLOW_HOME``; its DAGs are in ``dags``, its logs in ``logs``.
     :param port: of the api-server.
     :param sql_alchemy_conn: URL of the metadata database.
     :param executor: as in ``[core] executor``.
@@ -82,7 +82,7 @@ def airflow_settings(
         "api_auth": {"jwt_secret": _secret()},
         "core": {
             "auth_manager": "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
-            "dags_folder": dags_folder,
+            "dags_folder": home / "dags",
             "execution_api_server_url": f"{address}/execution/",
             "executor": executor,
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),

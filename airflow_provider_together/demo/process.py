@@ -34,6 +34,7 @@ class LoggedProcess:
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log_file: Path) -> None:
         self.log_file = log_file
         self.started = time.time()
+        self._is_over = False
         with log_file.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the command is ours
@@ -68,8 +69,12 @@ class LoggedProcess:
 
     def session(self) -> list[int]:
         """Return the ids of the live processes of its session, itself and orphans included."""
-        # Until it is reaped its id cannot be given to another process; an emptied session has no such shield.
-        return [pid for pid in psutil.pids() if _session_of(pid) == self.pid and _is_alive(pid)]
+        if self._is_over:
+            return []
+        members = [pid for pid in psutil.pids() if _session_of(pid) == self.pid and _is_alive(pid)]
+        # The kernel may give the id of an empty session to a stranger: from now on nothing here is ours.
+        self._is_over = not members and self._process.poll() is not None
+        return members
 
     def send(self, signum: signal.Signals, *, to_session: bool = False) -> None:
         """Send a signal to the process, or to all of its session."""

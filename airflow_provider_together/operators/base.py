@@ -8,9 +8,9 @@ wait sleeps in short pieces and raises once it was killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -23,6 +23,7 @@ from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
+from airflow_provider_together.operators.mapping import CheckedPartial, is_literal, literals
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,10 +67,9 @@ class TogetherOperator(BaseOperator):
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """Map the operator, after checking what is given literally, as ``__init__`` does for an unmapped one."""
-        if cls.spec_class is not None:
-            cls.spec_class.check(literals(kwargs, cls.spec_class))
-        return super().partial(**kwargs)
+        """Map the operator; what is given literally is checked at once, as for an unmapped one."""
+        partial = super().partial(**kwargs)
+        return partial if cls.spec_class is None else CheckedPartial(partial, cls.spec_class, kwargs)
 
     @cached_property
     def hook(self) -> TogetherHook:
@@ -153,22 +153,6 @@ class TogetherOperator(BaseOperator):
 
     def _log_note(self, note: Note) -> None:
         self.log.info("%s", note.message)
-
-
-def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
-    """Return those values of a spec's fields that are known before the DAG runs."""
-    return {name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])}
-
-
-def is_literal(value: Any) -> bool:
-    """Whether a value is what it will be when the task runs: no template, no XCom of another task."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, Mapping):
-        return all(is_literal(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(is_literal(item) for item in value)
-    return isinstance(value, (int, float, date))
 
 
 def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:

@@ -14,13 +14,8 @@ from typing import Any, NoReturn
 from airflow_provider_together.api.flows import wait_until_ready
 from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait
 from airflow_provider_together.compat import conf
-from airflow_provider_together.operators.base import (
-    TogetherOperator,
-    choice,
-    is_literal,
-    seconds_of,
-    truth_of,
-)
+from airflow_provider_together.operators.base import TogetherOperator, choice, seconds_of, truth_of
+from airflow_provider_together.operators.mapping import is_literal
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
 
 #: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the

@@ -15,7 +15,13 @@ from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
 from airflow_provider_together.api.flows import look_once
 from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait, Verdict, failure_of
-from airflow_provider_together.compat import AirflowFailException, AirflowSensorTimeout, state_store
+from airflow_provider_together.compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    state_store,
+)
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
@@ -81,7 +87,7 @@ class ClusterReadySensor(BaseSensorOperator):
         if not self.deferrable:
             super().execute(context)
             return self.cluster_id
-        if not self.poke(context):
+        if not self._first_look(context):
             self._defer()
         return self.cluster_id
 
@@ -102,6 +108,15 @@ class ClusterReadySensor(BaseSensorOperator):
         cluster_id, verdict, word = look_of(event, cluster_id=self.cluster_id)
         self._is_ready(cluster_id, verdict, word)
         return cluster_id
+
+    def _first_look(self, context: Context) -> bool:
+        """Look before deferring; a cluster that is lost already skips the task where a sensor shall not fail."""
+        try:
+            return self.poke(context)
+        except AirflowException as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
 
     def _look(self, wait: ReadyWait) -> Look:
         client = self.hook.client

@@ -115,6 +115,17 @@ def test_a_wrong_literal_of_a_mapped_operator_is_told_when_the_dag_is_parsed() -
         )
 
 
+def test_a_wrong_literal_that_is_expanded_is_told_when_the_dag_is_parsed() -> None:
+    request = {name: value for name, value in REQUEST.items() if name != "num_gpus"}
+    with DAG("mapped", schedule=None):
+        partial = CreateGPUClusterOperator.partial(task_id="create", **request)
+        with pytest.raises(SpecError, match="num_gpus=12"):
+            partial.expand(num_gpus=[8, 12])
+        with pytest.raises(SpecError, match="num_gpus=4"):
+            partial.expand_kwargs([{"num_gpus": 8}, {"num_gpus": 4}])
+        partial.expand(num_gpus=[8])
+
+
 def test_a_wrong_rendered_value_is_told_before_a_request_is_sent(emulator: Emulator) -> None:
     run = run_create(num_gpus="{{ 3 * 4 }}", retries=3)
     assert run.state == "failed"
@@ -124,7 +135,7 @@ def test_a_wrong_rendered_value_is_told_before_a_request_is_sent(emulator: Emula
 def test_a_wrong_expanded_value_is_told_before_a_request_is_sent(emulator: Emulator) -> None:
     request = {name: value for name, value in REQUEST.items() if name != "num_gpus"}
     with DAG("mapped", schedule=None) as dag:
-        CreateGPUClusterOperator.partial(task_id="create", **request).expand(num_gpus=[8, 12])
+        CreateGPUClusterOperator.partial(task_id="create", **request).expand(num_gpus=[8, "{{ 3 * 4 }}"])
     run = run_dag(dag)
     assert run.states == {"create[0]": "success", "create[1]": "failed"}
     assert [cluster.num_gpus for cluster in emulator.alive()] == [8]

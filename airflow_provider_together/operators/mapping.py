@@ -1,0 +1,66 @@
+"""
+Checking the literal parameters of mapped operators when the DAG is parsed.
+
+Airflow makes a mapped operator only when the task runs, so its ``__init__`` checks nothing at parse time.
+This stands between ``partial()`` and ``expand()`` and looks at what passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from airflow_provider_together.api.specs import Spec
+
+
+class CheckedPartial:
+    """
+    What ``partial()`` of Airflow returns, with its literal values checked.
+
+    :param partial: the partial operator.
+    :param spec_class: the spec whose fields are parameters of the operator.
+    :param kwargs: what ``partial()`` was given.
+    :raises SpecError: naming the field, its value and what is allowed.
+    """
+
+    def __init__(self, partial: Any, spec_class: type[Spec], kwargs: Mapping[str, Any]) -> None:
+        self._partial = partial
+        self._spec_class = spec_class
+        spec_class.check(literals(kwargs, spec_class))
+
+    def expand(self, **mapped: Any) -> Any:
+        """Map the operator over lists, after checking each literal in them."""
+        for name, values in mapped.items():
+            if isinstance(values, (list, tuple)):
+                self._check_each([{name: value} for value in values])
+        return self._partial.expand(**mapped)
+
+    def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
+        """Map the operator over dictionaries, after checking each literal in them."""
+        if isinstance(kwargs, (list, tuple)):
+            self._check_each([item for item in kwargs if isinstance(item, Mapping)])
+        return self._partial.expand_kwargs(kwargs, **options)
+
+    def __repr__(self) -> str:
+        return repr(self._partial)
+
+    def _check_each(self, rows: list[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self._spec_class.check(literals(row, self._spec_class))
+
+
+def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
+    """Return those values of a spec's fields that are known before the DAG runs."""
+    return {name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])}
+
+
+def is_literal(value: Any) -> bool:
+    """Whether a value is what it will be when the task runs: no template, no XCom of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(is_literal(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_literal(item) for item in value)
+    return isinstance(value, (int, float, date))
