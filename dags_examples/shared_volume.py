@@ -16,6 +16,12 @@ def train(cluster_id: str) -> list[str]:
     return [volume.volume_name for volume in TogetherHook().get_gpu_cluster(cluster_id).volumes]
 
 
+@task
+def report(volumes: list[str]) -> None:
+    """Fails with the training, which the teardown would hide from the run."""
+    print(f"found {volumes}")
+
+
 @dag(schedule=None, catchup=False, tags=["together"])
 def shared_volume() -> None:
     volume = CreateSharedVolumeOperator(
@@ -34,7 +40,9 @@ def shared_volume() -> None:
     ready = ClusterReadySensor(task_id="wait_until_ready", cluster_id=create.output, deferrable=True)
     # Only the cluster goes; the volume waits for the next run.
     delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output)
-    ready >> train(create.output) >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+    volumes = train(create.output)
+    ready >> volumes >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+    report(volumes)
 
 
 shared_volume()

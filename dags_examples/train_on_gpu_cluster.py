@@ -26,6 +26,12 @@ def train(cluster_id: str) -> dict[str, Any]:
     }
 
 
+@task
+def report(result: dict[str, Any]) -> None:
+    """Say what came of it; the cluster is not needed any more."""
+    print(f"{result['gpus']} GPUs: loss {result['loss_before']} -> {result['loss_after']}")
+
+
 @dag(schedule=None, catchup=False, tags=["together"])
 def train_on_gpu_cluster() -> None:
     create = CreateGPUClusterOperator(
@@ -41,8 +47,11 @@ def train_on_gpu_cluster() -> None:
         task_id="wait_until_ready", cluster_id=create.output, deferrable=True, poke_interval=2, timeout=3600
     )
     delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output, poll_interval=2)
-    # The teardown runs whatever happens to the work, and the run fails if the cluster cannot be given back.
-    ready >> train(create.output) >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+    # The teardown runs whatever becomes of the training, and fails the run if the cluster cannot be given back. With
+    # that it hides a failed training from the run, so that a task beside it has to tell.
+    result = train(create.output)
+    ready >> result >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+    report(result)
 
 
 train_on_gpu_cluster()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from airflow_provider_together.emulator import Emulator
 
 _home = tempfile.TemporaryDirectory(prefix="together-tests-")

@@ -153,29 +153,39 @@ def delete_and_prove(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
     """
     Delete a cluster and wait until neither Get nor List shows it.
 
-    A 404 counts as done. Errors that a repetition mends are repeated until the wait's deadline, since the
-    cluster costs money as long as it lives.
-
     :returns: GONE, TIMED_OUT or REFUSED.
+    """
+    look = yield from request_deletion(dialect, wait)
+    return look if look is not None else (yield from prove_gone(dialect, wait))
+
+
+def request_deletion(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]:
+    """
+    Ask for the deletion of a cluster until Together accepts it, or knows no such cluster.
+
+    Refusals and faults are met with patience until the wait's deadline, since the cluster costs money as long as
+    it lives.
+
+    :returns: None, or TIMED_OUT or REFUSED if it did not get through.
     """
     delete = dialect.delete_cluster(wait.cluster_id)
     while True:
         try:
             yield from delete
         except NotFoundError:
-            break
+            yield Note(f"Together knows no cluster {wait.cluster_id}; making sure.")
+            return None
         except TogetherError as error:
-            now = yield from Pause(0)
-            look = wait.on_error(error, now=now)
+            look = wait.on_error(error, now=(yield from Pause(0)))
         else:
-            break
+            wait.accept()
+            yield Note(f"Cluster {wait.cluster_id} was asked to go; waiting until it is gone.")
+            return None
         if look.news:
             yield Note(look.news)
         if look.is_over:
             return look
         yield from Pause(look.delay)
-    yield Note(f"Cluster {wait.cluster_id} was asked to go; waiting until it is gone.")
-    return (yield from prove_gone(dialect, wait))
 
 
 def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:

@@ -89,6 +89,7 @@ class _Wait(ABC):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.last_word = ""
+        self._absence_seconds = min(ABSENCE_SECONDS, 2 * poll_interval)
         self._failures = 0
         self._absent_since: float | None = None
         self._refused_since: float | None = None
@@ -142,14 +143,14 @@ class _Wait(ABC):
         self._refused_since = memory.get("refused_since") or None
 
     def _on_absence(self, now: float) -> Look:
+        is_first = self._absent_since is None
         if self._absent_since is None:
             self._absent_since = now
-            news = f"Cluster {self.cluster_id} was not found after {self._elapsed(now)}; looking again."
-            # The slow poller comes again as soon as the absence can be settled.
-            return self._go_on(min(self.poll_interval, ABSENCE_SECONDS), now=now, news=news)
         if now - self._absent_since >= self._absence_seconds:
             return Look(Verdict.GONE, word=self.last_word, news=f"Cluster {self.cluster_id} is gone.")
-        return self._go_on(self.poll_interval, now=now)
+        news = f"Cluster {self.cluster_id} was not found after {self._elapsed(now)}; looking again." if is_first else ""
+        # The slow poller comes again as soon as the absence can be settled.
+        return self._go_on(min(self.poll_interval, ABSENCE_SECONDS), now=now, news=news)
 
     def _go_on(self, delay: float, *, now: float, news: str = "") -> Look:
         if self.deadline is None:
@@ -212,6 +213,17 @@ class ReadyWait(_Wait):
 
 class GoneWait(_Wait):
     """Waits until a cluster that was asked to go is gone: absent from Get, and then from List."""
+
+    is_accepted = False
+
+    def accept(self) -> None:
+        """
+        Take note that Together has accepted the deletion, so that the first 404 counts.
+
+        A 404 to the deletion itself proves less: a cluster that is very new may not be visible yet.
+        """
+        self.is_accepted = True
+        self._absence_seconds = 0.0
 
     def on_listed(self, *, now: float) -> Look:
         """Judge a list that still shows a cluster for which Get answers 404."""

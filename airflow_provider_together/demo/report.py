@@ -25,9 +25,8 @@ def closing_table(
     :param price_per_gpu_hour: None to say nothing about money.
     :param is_simulated: whether the GPU-hours are of the emulator's clock.
     """
-    steps = sorted(snapshot.tasks, key=lambda task: (task.started is None, task.started or snapshot.now))
     rows = [("step", "state", "tries", "duration")]
-    for task in steps:
+    for task in snapshot.steps():
         seconds = task.seconds(snapshot.now)
         rows.append((task.name, task.state, str(task.try_number), "-" if seconds is None else f"{seconds:.1f} s"))
     lines = [*_aligned(rows), ""]

@@ -15,7 +15,7 @@ from datetime import datetime
 from airflow_provider_together.demo.airflow_api import TaskInstance
 
 _NAME_WIDTH = 18
-_WORD_WIDTH = 22
+_WORD_WIDTH = 27
 #: States of a run that has ended.
 OVER = frozenset({"success", "failed"})
 #: States of a task that tell a person nothing.
@@ -68,6 +68,10 @@ class Snapshot:
         """Whether the run has ended."""
         return self.run_state in OVER
 
+    def steps(self) -> list[TaskInstance]:
+        """Return the tasks in the order in which they have begun."""
+        return sorted(self.tasks, key=lambda task: (task.started is None, task.started or self.now))
+
 
 @dataclass(slots=True)
 class Progress:
@@ -85,15 +89,15 @@ class Progress:
     def on_snapshot(self, snapshot: Snapshot) -> list[str]:
         """Take a look in, and return a line for each thing that is not as it was."""
         shown = []
-        for row in snapshot.clusters:
-            _append(self.words.setdefault(row.cluster_id, []), row.status)
-            text = f"{'cluster':<{_NAME_WIDTH}} {row.status:<{_WORD_WIDTH}} {row.label}  {row.cluster_id}"
-            shown += self._changed(f"cluster {row.cluster_id}", text)
-        for task in snapshot.tasks:
+        for task in snapshot.steps():
             _append(self.states.setdefault(task.task_id, []), task.state)
             if task.state not in _SILENT:
                 again = f" (try {task.try_number})" if task.try_number > 1 else ""
                 shown += self._changed(f"task {task.name}", f"{task.name:<{_NAME_WIDTH}} {task.state}{again}")
+        for row in snapshot.clusters:
+            _append(self.words.setdefault(row.cluster_id, []), row.status)
+            text = f"{'cluster':<{_NAME_WIDTH}} {row.status:<{_WORD_WIDTH}} {row.label}  {row.cluster_id}"
+            shown += self._changed(f"cluster {row.cluster_id}", text)
         return [f"{clock(snapshot.elapsed):>6}  {line}" for line in shown]
 
     def saw_state(self, state: str) -> bool:

@@ -87,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     add("--port", type=int, default=0, help="TCP port (default: a free one)")
-    add("--allow-remote", action="store_true", help="let --host be an address that other machines can reach")
+    add(
+        "--allow-remote",
+        action="store_true",
+        help="let --host be an address that other machines reach; /_emulator/ needs no key",
+    )
     add("--api-key", help=f"the key that may do everything (default: ${_KEY_VARIABLE} or {DEFAULT_API_KEY})")
     add("--viewer-key", help="a second key, that may only read")
     add("--speed", type=float, help=f"simulated seconds per second (default: {Options.speed:g}); 0 stands still")

@@ -54,6 +54,8 @@ def make_app(simulation: Simulation) -> Starlette:
     paths = [*by_path.items(), ("/{path:path}", {})]
     routes = [Route(path, Endpoint(simulation, operations, new_id=new_id)) for path, operations in paths]
     app = Starlette(routes=[*control_routes(simulation), *routes])
+    # Set by the server when it is to stop, so that no latency holds it up.
+    app.state.stopping = asyncio.Event()
     # A path with a slash at its end is another path: the real API is not known to be lenient.
     app.router.redirect_slashes = False
     return app
@@ -121,14 +123,16 @@ class Endpoint:
         """Return the answer, or None if the connection is to break first, and the fault that settles its fate."""
         faults = self._simulation.faults
         delays = faults.take("latency", operation.name, operation.dialect)
-        await asyncio.sleep(_seconds(delay for delay in delays if not delay.after_effect))
+        await _pause(request, _seconds(delay for delay in delays if not delay.after_effect))
+        if request.app.state.stopping.is_set():
+            return None, None
         outcome = faults.take_outcome(operation.name, operation.dialect)
         kind = "" if outcome is None else outcome.kind
         if kind == "drop":
             return None, outcome
         is_instead = outcome is not None and kind == "status" and not outcome.after_effect
         answer = Answer() if is_instead else self._attempt(lambda: self._run(operation, request, body, outcome))
-        await _hold(request, _seconds(delay for delay in delays if delay.after_effect))
+        await _pause(request, _seconds(delay for delay in delays if delay.after_effect))
         if outcome is not None and kind == "status":
             return self._injected(outcome), outcome
         if kind == "malformed":
@@ -137,6 +141,10 @@ class Endpoint:
 
     def _run(self, operation: Operation, request: Request, body: bytes, outcome: Fault | None) -> Any:
         self._authorize(operation, request, is_revoked=outcome is not None and outcome.kind == "revoked_key")
+        for name in request.query_params:
+            if name not in operation.parameters:
+                message = f"{name!a} is an unknown query parameter; parameters: {', '.join(operation.parameters)}"
+                raise InvalidRequestError(message, param=ascii(name)[1:-1])
         simulation = self._simulation
         call = Call(
             world=simulation.world,
@@ -209,14 +217,11 @@ def _seconds(delays: Iterable[Fault]) -> float:
     return sum(delay.seconds or delay.real_seconds or 0.0 for delay in delays)
 
 
-async def _hold(request: Request, seconds: float) -> None:
-    """Hold an answer back, but not for a client that has hung up."""
-    if not seconds:
-        return
+async def _pause(request: Request, seconds: float) -> None:
+    """Let real seconds pass, or fewer if the server is to stop."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
+            await request.app.state.stopping.wait()
 
 
 def _parse(body: bytes) -> Any:

@@ -54,13 +54,13 @@ def operations() -> list[Operation]:
     clusters, volumes = "/v1/compute/clusters", "/v1/compute/clusters/storage/volumes"
     one_cluster, one_volume = f"{clusters}/{{cluster_id}}", f"{volumes}/{{volume_id}}"
     return [
-        _operation("list_clusters", "GET", clusters, _list_clusters),
+        _operation("list_clusters", "GET", clusters, _list_clusters, parameters=("projectId",)),
         _operation("create_cluster", "POST", clusters, _create_cluster),
         _operation("get_cluster", "GET", one_cluster, _get_cluster),
         _operation("update_cluster", "PUT", one_cluster, _update_cluster),
         _operation("delete_cluster", "DELETE", one_cluster, _delete_cluster),
         _operation("list_regions", "GET", "/v1/compute/regions", _list_regions),
-        _operation("list_volumes", "GET", volumes, _list_volumes),
+        _operation("list_volumes", "GET", volumes, _list_volumes, parameters=("projectId",)),
         _operation("create_volume", "POST", volumes, _create_volume),
         _operation("update_volume", "PUT", volumes, _update_volume),
         _operation("get_volume", "GET", one_volume, _get_volume),
@@ -68,7 +68,9 @@ def operations() -> list[Operation]:
     ]
 
 
-def _operation(name: str, method: str, path: str, run: Callable[[Call], Any]) -> Operation:
+def _operation(
+    name: str, method: str, path: str, run: Callable[[Call], Any], *, parameters: tuple[str, ...] = ()
+) -> Operation:
     return Operation(
         name=name,
         dialect="compute",
@@ -77,6 +79,7 @@ def _operation(name: str, method: str, path: str, run: Callable[[Call], Any]) ->
         run=run,
         is_change=method != "GET",
         has_body=method in ("POST", "PUT"),
+        parameters=parameters,
     )
 
 

@@ -55,6 +55,7 @@ class Operation:
     :param path: with parameters in braces.
     :param is_change: a key that may only read is refused.
     :param has_body: a JSON body is read.
+    :param parameters: those that the query may hold.
     :param run: carries it out and returns the answer, which can be JSON.
     """
 
@@ -65,6 +66,7 @@ class Operation:
     run: Callable[[Call], Any]
     is_change: bool = False
     has_body: bool = False
+    parameters: tuple[str, ...] = ()
 
 
 def create_cluster(call: Call, wish: ClusterWish) -> Cluster:

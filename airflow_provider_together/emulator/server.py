@@ -196,13 +196,19 @@ def _make_server(simulation: Simulation, has_started: threading.Event) -> uvicor
     from airflow_provider_together.emulator.app import make_app  # noqa: PLC0415
     from airflow_provider_together.emulator.connection import BreakableProtocol  # noqa: PLC0415
 
+    app = make_app(simulation)
+
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             has_started.set()
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.stopping.set()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        make_app(simulation),
+        app,
         http=BreakableProtocol,
         # Its writes reach the socket at once, on which the faults of connections depend.
         loop="asyncio",

@@ -25,6 +25,8 @@ from airflow_provider_together.emulator.words import phase_of
 
 #: Query parameters whose values are recorded; others might be secrets.
 _SHOWN_PARAMETERS = ("projectId",)
+#: So many requests are remembered, the latest ones: an emulator may serve for weeks.
+_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ class Simulation:
         with self._lock:
             number = next(self._numbers)
             self._requests[number] = entry
+            self._requests.pop(number - _REMEMBERED, None)
             return number
 
     def record_status(self, number: int, status: int) -> None:

@@ -20,8 +20,9 @@ from airflow_provider_together.api.flows import (
     Intent,
     Withdrawn,
     create_or_adopt,
-    delete_and_prove,
     find_by_name,
+    prove_gone,
+    request_deletion,
 )
 from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.polling import GoneWait, Verdict, failure_of
@@ -32,7 +33,7 @@ from airflow_provider_together.compat import (
     TaskDeferralTimeout,
     state_store,
 )
-from airflow_provider_together.exceptions import NotFoundError, SpecError
+from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import (
     TaskKilledError,
@@ -404,7 +405,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
             cluster_ids = [self.cluster_id] if self.cluster_id else self._ids_of_name(context)
             for cluster_id in cluster_ids:
                 self.publish_link(context, cluster_id)
-                self._delete(cluster_id, is_last=cluster_id == cluster_ids[-1])
+                is_last = cluster_id == cluster_ids[-1]
+                self._delete(cluster_id, may_defer=is_last and default_deferrable(self.deferrable))
 
     def execute_complete(self, context: Context, event: Any = None) -> None:  # noqa: ARG002 - Airflow's signature
         """Go on after the triggerer has waited."""
@@ -412,18 +414,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
             cluster_id, verdict, word = look_of(event)
             self._gone_or_raise(cluster_id, verdict, word)
 
-    def _delete(self, cluster_id: str, *, is_last: bool) -> None:
-        client = self.hook.client
-        now = client.now()
-        timeout, poll_interval = (
-            seconds_of("timeout", self.timeout),
-            seconds_of("poll_interval", self.poll_interval),
-        )
-        if is_last and default_deferrable(self.deferrable):
-            try:
-                client.send(client.dialect.delete_cluster(cluster_id), sleep=self.sleep)
-            except NotFoundError:
-                self.log.info("Cluster %s is not known any more; making sure that it is gone.", cluster_id)
+    def _delete(self, cluster_id: str, *, may_defer: bool) -> None:
+        dialect, now = self.hook.client.dialect, self.hook.client.now()
+        timeout, poll_interval = seconds_of("timeout", self.timeout), seconds_of("poll_interval", self.poll_interval)
+        wait = GoneWait(cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
+        look = self.run_flow(request_deletion(dialect, wait))
+        if look is None and may_defer and wait.is_accepted:
             trigger = GPUClusterTrigger(
                 cluster_id,
                 self.together_conn_id,
@@ -437,8 +433,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
                 method_name="execute_complete",
                 timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN),
             )
-        wait = GoneWait(cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
-        look = self.run_flow(delete_and_prove(client.dialect, wait))
+        if look is None:
+            look = self.run_flow(prove_gone(dialect, wait))
         self._gone_or_raise(cluster_id, look.verdict, look.word)
 
     def _gone_or_raise(self, cluster_id: str, verdict: Verdict, word: str) -> None:

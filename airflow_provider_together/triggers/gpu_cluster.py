@@ -163,7 +163,9 @@ class GPUClusterTrigger(BaseTrigger):
         )
 
     def _gone_wait(self, started: float) -> GoneWait:
-        return GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
+        wait = GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
+        wait.accept()  # who defers to this trigger has seen the deletion accepted
+        return wait
 
 
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Operations of several requests, driven by hand: what is asked, in which order, and what comes out."""
+"""Making a cluster at most once, driven by hand: what is asked, in which order, and what comes out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.call import Call, Note, Pause, Step
+from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
 from airflow_provider_together.api.flows import (
     VISIBILITY_SECONDS,
@@ -20,16 +20,9 @@ from airflow_provider_together.api.flows import (
     Intent,
     Withdrawn,
     create_or_adopt,
-    delete_and_prove,
-    ensure_shared_volume,
-    find_by_name,
-    look_once,
-    prove_gone,
-    wait_until_ready,
 )
-from airflow_provider_together.api.models import Cluster, SharedVolume
+from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.api.polling import GoneWait, ReadyWait, Verdict
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     NameTakenError,
@@ -46,7 +39,7 @@ from airflow_provider_together.exceptions import (
     TogetherError,
 )
 from tests.api.driving import Script
-from tests.api.support import VOLUME_SPEC, cluster_with, spec_with
+from tests.api.support import cluster_with, spec_with
 
 NOW = datetime(2026, 1, 31, 15, 30, tzinfo=UTC)
 OWNER = Owner("airflow", "train", "run", "create")
@@ -88,9 +81,6 @@ def creating(
 
 def made_at(hour: int, **fields: Any) -> Cluster:
     return cluster_with(**{"created_at": f"2026-01-31T{hour:02}:00:00Z", "cluster_name": "train", **fields})
-
-
-# create_or_adopt
 
 
 def test_where_nothing_is_a_cluster_is_made(dialect: Dialect) -> None:
@@ -289,207 +279,3 @@ def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
         for answer in answers[: count - 1]:
             flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)
         flow.close()
-
-
-# waiting
-
-
-def ready_wait(**changes: Any) -> ReadyWait:
-    return ReadyWait("c-1", **{"started": 1000.0, "deadline": 4600.0, "poll_interval": 15.0, **changes})
-
-
-def gone_wait(**changes: Any) -> GoneWait:
-    return GoneWait("c-1", **{"started": 1000.0, "deadline": 4600.0, "poll_interval": 15.0, **changes})
-
-
-def test_waiting_looks_at_the_given_pace_until_the_cluster_is_ready(dialect: Dialect) -> None:
-    script = Script([cluster_with(status="QUEUED"), cluster_with(status="QUEUED"), cluster_with()])
-    assert script.drive(wait_until_ready(dialect, ready_wait())).verdict is Verdict.READY
-    assert script.shape == ["GET", "Note", "GET", "GET", "Note"]
-    assert script.pauses == [15, 15]
-
-
-def test_each_look_of_a_wait_is_sent_once_since_it_is_repeated_anyway(dialect: Dialect) -> None:
-    script = Script([cluster_with()])
-    script.drive(wait_until_ready(dialect, ready_wait()))
-    assert [step.attempts for step in script.steps if isinstance(step, Call)] == [1]
-
-
-def test_waiting_survives_faults_and_ends_at_the_deadline(dialect: Dialect) -> None:
-    script = Script([BUSY, NOT_FOUND, BUSY])
-    assert script.drive(wait_until_ready(dialect, ready_wait())).verdict is Verdict.TIMED_OUT
-    assert script.now == 4600
-
-
-def test_waiting_for_a_blank_id_is_an_error_at_once(dialect: Dialect) -> None:
-    wait = ReadyWait("", started=1000.0, deadline=4600.0)
-    with pytest.raises(SpecError):
-        Script([BUSY]).drive(wait_until_ready(dialect, wait))
-
-
-@pytest.mark.parametrize(
-    ("answer", "verdict"),
-    [(cluster_with(status="QUEUED"), Verdict.GO_ON), (cluster_with(), Verdict.READY), (BUSY, Verdict.GO_ON)],
-)
-def test_one_look_is_one_request(dialect: Dialect, answer: Any, verdict: Verdict) -> None:
-    script = Script([answer])
-    assert script.drive(look_once(dialect, ready_wait())).verdict is verdict
-    assert (script.requests, script.pauses) == (["GET"], [])
-
-
-@pytest.mark.parametrize("poll_interval", [1.0, 15.0, 3600.0])
-def test_one_look_settles_an_absence_in_half_a_minute(dialect: Dialect, poll_interval: float) -> None:
-    script = Script([NOT_FOUND])
-    wait = ready_wait(deadline=None, poll_interval=poll_interval)
-    assert script.drive(look_once(dialect, wait)).verdict is Verdict.GONE
-    assert sum(script.pauses) <= 30
-
-
-def test_one_look_that_finds_a_lost_cluster_again_goes_on(dialect: Dialect) -> None:
-    script = Script([NOT_FOUND, cluster_with(status="QUEUED")])
-    assert script.drive(look_once(dialect, ready_wait())).verdict is Verdict.GO_ON
-
-
-# the end of a cluster
-
-
-class ByPath(Script):
-    """A script whose answers depend on what is asked, not on how often."""
-
-    def __init__(self, dialect: Dialect, *, get: Any, listed: Any) -> None:
-        super().__init__([])
-        self._list_path, self._get, self._listed = dialect.list_clusters().path, get, listed
-
-    def _answer(self, step: Step, left: list[Any]) -> Any:
-        if isinstance(step, Call):
-            return self._listed if step.path == self._list_path else self._get
-        return super()._answer(step, left)
-
-
-def test_a_delete_is_over_when_neither_get_nor_list_shows_the_cluster(dialect: Dialect) -> None:
-    script = Script([None, cluster_with(status="Deleting"), NOT_FOUND, NOT_FOUND, NOT_FOUND, [cluster_with("c-2")]])
-    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
-    assert script.requests == ["DELETE", "GET", "GET", "GET", "GET", "GET"]
-    assert [step.path for step in script.steps if isinstance(step, Call)][-1] == dialect.list_clusters().path
-
-
-def test_a_list_that_lags_is_waited_for(dialect: Dialect) -> None:
-    listed = [cluster_with("c-1", status="Deleting")]
-    script = Script([NOT_FOUND, NOT_FOUND, NOT_FOUND, listed, NOT_FOUND, BUSY, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
-    assert script.drive(prove_gone(dialect, gone_wait())).verdict is Verdict.GONE
-    assert len(script.requests) == 10
-
-
-def test_a_list_that_lags_for_ever_proves_nothing(dialect: Dialect) -> None:
-    script = ByPath(dialect, get=NOT_FOUND, listed=[cluster_with("c-1")])
-    assert script.drive(prove_gone(dialect, gone_wait())).verdict is Verdict.TIMED_OUT
-
-
-@pytest.mark.parametrize("failing", [BUSY, NOT_FOUND, PermissionDeniedError("no", status=403)])
-def test_a_list_that_cannot_be_had_proves_nothing(dialect: Dialect, failing: TogetherError) -> None:
-    look = ByPath(dialect, get=NOT_FOUND, listed=failing).drive(prove_gone(dialect, gone_wait()))
-    assert look.verdict in {Verdict.TIMED_OUT, Verdict.REFUSED}
-
-
-def test_a_cluster_that_is_gone_already_is_proved_gone_all_the_same(dialect: Dialect) -> None:
-    script = Script([NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
-    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
-    assert script.requests == ["DELETE", "GET", "GET", "GET", "GET"]
-
-
-def test_a_delete_is_asked_for_until_it_is_accepted(dialect: Dialect) -> None:
-    script = Script([BUSY, BUSY, None, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
-    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
-    assert script.requests[:4] == ["DELETE", "DELETE", "DELETE", "GET"]
-    assert len([note for note in script.notes if "503" in note.message]) == 1
-
-
-def test_a_delete_that_never_gets_through_ends_at_the_deadline(dialect: Dialect) -> None:
-    script = Script([BUSY])
-    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.TIMED_OUT
-    assert set(script.requests) == {"DELETE"}
-
-
-def test_a_delete_that_is_refused_for_long_is_refused(dialect: Dialect) -> None:
-    script = Script([PermissionDeniedError("no admin", status=403)])
-    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.REFUSED
-    assert script.notes[-1].message == "no admin"
-
-
-def test_a_delete_of_a_blank_id_is_an_error_at_once(dialect: Dialect) -> None:
-    with pytest.raises(SpecError):
-        Script([BUSY]).drive(delete_and_prove(dialect, GoneWait(" ", started=0.0, deadline=9.0, poll_interval=1.0)))
-
-
-def test_all_clusters_of_exactly_one_name_are_found(dialect: Dialect) -> None:
-    listed = [cluster_with("a", cluster_name="x"), cluster_with("b", cluster_name="x ", status="FAILED")]
-    listed.append(cluster_with("c", cluster_name="x", status="Deleting"))
-    assert [c.cluster_id for c in Script([listed]).drive(find_by_name(dialect, "x"))] == ["a", "c"]
-
-
-# volumes
-
-
-def volume_with(volume_id: str = "v-1", **fields: Any) -> SharedVolume:
-    return SharedVolume.model_validate({"volume_id": volume_id, "volume_name": "data", "size_tib": 2, **fields})
-
-
-def volumes(dialect: Dialect, answers: Sequence[Any], *, if_exists: IfExists = "adopt") -> tuple[Script, Any]:
-    script = Script(answers)
-    try:
-        return script, script.drive(ensure_shared_volume(dialect, VOLUME_SPEC, if_exists=if_exists))
-    except TogetherError as error:
-        return script, error
-
-
-def test_where_no_volume_is_one_is_made(dialect: Dialect) -> None:
-    script, end = volumes(dialect, [[volume_with(volume_name="other")], volume_with("v-9")])
-    assert (script.requests, end.volume_id) == (["GET", "POST"], "v-9")
-
-
-@pytest.mark.parametrize("size", [2, 5, None])
-def test_a_volume_that_is_large_enough_is_used(dialect: Dialect, size: int | None) -> None:
-    script, end = volumes(dialect, [[volume_with(size_tib=size)]])
-    assert (script.shape, end.volume_id) == (["GET", "Note"], "v-1")
-
-
-def test_a_volume_that_is_too_small_is_told_with_the_remedy(dialect: Dialect) -> None:
-    script, end = volumes(dialect, [[volume_with(size_tib=1)]])
-    assert isinstance(end, SpecMismatchError)
-    assert "has 1 TiB, not 2: grow it" in str(end)
-    assert script.requests == ["GET"]
-
-
-def test_a_volume_that_exists_is_refused_on_demand(dialect: Dialect) -> None:
-    script, end = volumes(dialect, [[volume_with()]], if_exists="fail")
-    assert isinstance(end, NameTakenError)
-    assert script.requests == ["GET"]
-
-
-@pytest.mark.parametrize("if_exists", ["adopt", "fail"])
-def test_several_volumes_of_a_name_are_named_by_their_ids(dialect: Dialect, if_exists: IfExists) -> None:
-    _, end = volumes(dialect, [[volume_with("v-1"), volume_with("v-2")]], if_exists=if_exists)
-    assert isinstance(end, NameTakenError)
-    assert "v-1, v-2" in str(end)
-
-
-def test_after_a_lost_answer_the_volume_that_shows_up_is_used(dialect: Dialect) -> None:
-    script, end = volumes(dialect, [[], LOST, [], BUSY, [volume_with("v-9")]])
-    assert (script.requests.count("POST"), end.volume_id) == (1, "v-9")
-    assert script.pauses == [1, 2, 4]
-
-
-def test_a_lost_volume_without_effect_is_an_unknown_outcome(dialect: Dialect) -> None:
-    script, end = volumes(dialect, [[], LOST, []])
-    assert end is LOST
-    assert (script.requests.count("POST"), sum(script.pauses)) == (1, VISIBILITY_SECONDS)
-
-
-def test_a_refused_volume_is_an_error(dialect: Dialect) -> None:
-    refusal = PermissionDeniedError("no", status=403)
-    assert volumes(dialect, [[], refusal])[1] is refusal
-
-
-def test_flows_only_ask_note_and_pause(dialect: Dialect) -> None:
-    for script in (creating(dialect, [[], LOST, []])[0], volumes(dialect, [[], LOST, []])[0]):
-        assert {type(step) for step in script.steps} <= {Call, Pause, Note, Intent, Created, Withdrawn}

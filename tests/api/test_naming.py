@@ -140,6 +140,10 @@ def test_other_deployments_are_refused_by_name_and_value(text: str) -> None:
         deployment_id(text)
 
 
+def test_a_name_whose_deployment_was_changed_is_not_ours() -> None:
+    assert not replace(ClusterName.of(OWNER, now=NOW), deployment="other").is_of(OWNER)
+
+
 def test_a_name_with_a_wrong_deployment_is_never_made() -> None:
     with pytest.raises(ConfigurationError):
         ClusterName.of(replace(OWNER, deployment="Prod"), now=NOW)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
-from airflow_provider_together.emulator import Emulator
 
+from airflow_provider_together.emulator import Emulator, Fault
 from tests.dag_runs import dag_bag, run_dag
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
@@ -21,7 +21,16 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
     assert bag.import_errors == {}
     dag: DAG
     (dag,) = bag.dags.values()
+    for one in dag.tasks:
+        # The examples look at the pace of a real cloud.
+        for name in {"poke_interval", "poll_interval"} & set(vars(one)):
+            setattr(one, name, 0.05)
     return dag
+
+
+def fail(*_: object, **__: object) -> None:
+    message = "the training crashed"
+    raise RuntimeError(message)
 
 
 @pytest.mark.usefixtures("database")
@@ -35,6 +44,33 @@ def test_the_example_succeeds_and_leaves_no_cluster(
     assert run.state == "success"
     assert len(emulator.clusters()) >= 1
     assert emulator.alive() == []
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_failed_training_fails_the_run_and_leaves_no_cluster(
+    path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = load(path, monkeypatch)
+    (train,) = [one for one in dag.tasks if one.task_id.endswith("train")]
+    monkeypatch.setattr(train, "python_callable", fail)
+    assert run_dag(dag).state == "failed"
+    assert len(emulator.clusters()) >= 1
+    assert emulator.alive() == []
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+def test_a_cluster_that_cannot_be_given_back_fails_the_run(
+    path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = load(path, monkeypatch)
+    for one in dag.tasks:
+        if one.task_id.endswith("delete"):
+            monkeypatch.setattr(one, "timeout", 0.2)
+            monkeypatch.setattr(one, "retries", 0)
+    emulator.inject(Fault(route="delete_cluster", status=503, times=None))
+    assert run_dag(dag).state == "failed"
 
 
 @pytest.mark.usefixtures("database")

@@ -32,7 +32,7 @@ def finished_run(stack: AirflowStack, cloud: Emulator) -> Run:
 
 def test_every_task_of_the_canonical_dag_succeeds(stack: AirflowStack, finished_run: Run) -> None:
     states = {instance.name: instance.state for instance in stack.api.task_instances(finished_run)}
-    assert states == dict.fromkeys(["create", "wait_until_ready", "train", "delete"], "success")
+    assert states == dict.fromkeys(["create", "wait_until_ready", "train", "report", "delete"], "success")
 
 
 def test_no_cluster_is_left(finished_run: Run, cloud: Emulator) -> None:
@@ -76,7 +76,7 @@ def test_a_failing_training_gives_the_cluster_back_and_fails_the_run(stack: Airf
     assert cloud.alive() == []
 
 
-WAITING_CREATE = '''
+WAITING_CREATE = """
 from airflow.sdk import dag
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
 
@@ -89,7 +89,7 @@ def waiting_create():
     )
 
 waiting_create()
-'''
+"""
 
 
 def test_marking_a_deferred_create_as_failed_gives_the_cluster_back(stack: AirflowStack, cloud: Emulator) -> None:
@@ -110,6 +110,40 @@ def test_a_cluster_survives_the_restart_of_the_triggerer(stack: AirflowStack, cl
     (cluster,) = cloud.alive()
     assert stack.api.xcom(run, "create") == cluster.cluster_id
     cloud.reset()
+
+
+PRINTING = """
+from airflow.sdk import dag, task
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
+
+@task
+def show(cluster_id):
+    hook = TogetherHook()
+    print(hook.get_kubeconfig(cluster_id))
+    print(hook.get_conn(), hook.settings, hook.get_gpu_cluster(cluster_id))
+
+@dag(schedule=None)
+def printing():
+    create = CreateGPUClusterOperator(
+        task_id="create", region="us-central-8", gpu_type="H100_SXM", num_gpus=8, duration_days=1,
+        driver_version="CUDA_12_8_570", billing_type="ON_DEMAND", wait_for_completion=True, poll_interval=1,
+    )
+    delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output, poll_interval=1)
+    show(create.output) >> delete.as_teardown(setups=create)
+
+printing()
+"""
+
+
+def test_a_task_that_prints_everything_prints_no_secret(stack: AirflowStack) -> None:
+    stack.dags.write("printing.py", PRINTING)
+    run = stack.start_run("printing")
+    assert stack.wait_for_run(run) == "success"
+    lines = "\n".join(stack.api.log(run, "show", try_number=1))
+    assert "kind: Config" in lines
+    assert CANARY_TOKEN not in lines
+    assert CANARY_KEY not in lines
 
 
 def test_no_secret_rests_in_the_database_or_in_any_log(stack: AirflowStack, finished_run: Run) -> None:

@@ -12,6 +12,7 @@ import schemathesis
 from hypothesis import HealthCheck
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     ignored_auth,
@@ -77,10 +78,19 @@ def running() -> Iterator[Emulator]:
 
 
 def check(case: schemathesis.Case[Any], emulator: Emulator) -> None:
-    if case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE:
+    if is_positive(case):
         make_meaningful(case, emulator)
-    headers = {"Authorization": f"Bearer {emulator.api_key}"}
+    # A key would mend a request that is wrong by its lack.
+    headers = {"Authorization": f"Bearer {emulator.api_key}"} if is_positive(case, ParameterLocation.HEADER) else {}
     case.call_and_validate(base_url=emulator.url, headers=headers, checks=CHECKS)
+
+
+def is_positive(case: schemathesis.Case[Any], part: ParameterLocation | None = None) -> bool:
+    """Tell whether a request, or a part of it, is meant to be in order."""
+    if case.meta is None or (part is not None and part not in case.meta.components):
+        return True
+    mode = case.meta.generation.mode if part is None else case.meta.components[part].mode
+    return mode is GenerationMode.POSITIVE
 
 
 def make_meaningful(case: schemathesis.Case[Any], emulator: Emulator) -> None:

@@ -97,6 +97,13 @@ def test_several_faults_are_injected_all_or_none(control: httpx.Client, emulator
     emulator.clear_faults()
 
 
+@pytest.mark.parametrize("body", ["7", '{"status": 503, "colour": "red"}', '{"status": "503"}', '{"times": "many"}'])
+def test_what_is_no_fault_is_refused(control: httpx.Client, body: str) -> None:
+    response = control.post("/faults", content=body)
+    assert response.status_code == 400
+    assert "is wrong" in response.json()["error"]
+
+
 def test_time_is_advanced(control: httpx.Client, emulator: Emulator) -> None:
     before = emulator.now()
     assert control.post("/advance", json={"seconds": 90.5}).json() == {"now": pytest.approx(before + 90.5)}

@@ -130,6 +130,8 @@ def test_a_slow_request_holds_up_no_other(start: Start, connect: Connect, dialec
     with pytest.raises(httpx.ReadTimeout):
         wire.http.post(wire.paths["cluster"], json=wire.request_body(), timeout=0.2)
     assert wire.listed() == []
+    emulator.stop()
+    assert emulator.clusters() == []
 
 
 def test_a_late_effect_comes_after_the_client_has_given_up(wire: Wire, emulator: Emulator) -> None:
@@ -182,6 +184,17 @@ def test_a_list_still_shows_a_cluster_that_is_gone(wire: Wire, emulator: Emulato
     assert wire.listed() == [cluster_id]
     emulator.advance(30)
     assert wire.listed() == []
+
+
+def test_a_lag_can_be_given_in_real_seconds(start: Start, connect: Connect, dialect: DialectName) -> None:
+    emulator = start(speed=1000)
+    wire = connect(emulator, dialect)
+    emulator.inject(Fault(route="list_clusters", kind="lag_list", real_seconds=600, times=None))
+    wire.create()
+    emulator.advance(500_000)
+    assert wire.listed() == []
+    emulator.advance(100_000)
+    assert len(wire.listed()) == 1
 
 
 def test_a_list_of_volumes_lags_as_well(wire: Wire, emulator: Emulator) -> None:
@@ -253,6 +266,7 @@ def test_a_failed_cluster_lives_and_bills_until_it_is_deleted(wire: Wire, emulat
         ({"kind": "latency"}, "kind='latency' needs them"),
         ({"kind": "latency", "seconds": -1}, "seconds=-1"),
         ({"kind": "status_word"}, "word=None"),
+        ({"status": 500, "headers": {"Retry-After": 1}}, "headers="),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(wrong: dict[str, Any], message: str) -> None:

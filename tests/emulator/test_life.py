@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from airflow_provider_together.emulator import Emulator
+from tests.contract.schema import DialectName
 from tests.emulator.conftest import Connect, Start
 from tests.emulator.wire import Wire
 
@@ -75,6 +76,16 @@ def test_the_time_until_ready_can_be_set(start: Start, connect: Connect) -> None
     assert wire.status(cluster_id) != "Ready"
     emulator.advance(2)
     assert wire.status(cluster_id) == "Ready"
+
+
+def test_everything_can_take_no_time_at_all(start: Start, connect: Connect, dialect: DialectName) -> None:
+    wire = connect(start(ready_after=0, delete_takes=0, resize_takes=0, volume_takes=0), dialect)
+    cluster_id = wire.create(volume_id=wire.create_volume())
+    assert wire.status(cluster_id) == READY[dialect]
+    wire.resize(cluster_id, 24)
+    assert len(wire.get(cluster_id)["gpu_worker_nodes"]) == 3
+    wire.delete(cluster_id)
+    assert wire.get_response(cluster_id).status_code == 404
 
 
 def test_acceptance_tests_are_run_if_asked_for(compute: Wire, emulator: Emulator) -> None:

@@ -162,6 +162,25 @@ def test_an_on_demand_cluster_has_no_reservation_to_extend(compute: Wire) -> Non
     assert (response.status_code, error_of(response)["param"]) == (400, "reservation_end_time")
 
 
+def test_a_reservation_cannot_end_in_the_past(compute: Wire) -> None:
+    path = f"{compute.paths['cluster']}/{compute.create(billing_type='RESERVED')}"
+    response = compute.http.put(path, json={"reservation_end_time": PAST})
+    assert (response.status_code, error_of(response)["param"]) == (400, "reservation_end_time")
+
+
+@pytest.mark.parametrize(
+    "moment", ["2100-02-30T00:00:00Z", "1969-01-01T00:00:00Z", "2100-01-01", "2100-01-01T00:00:00"]
+)
+def test_a_moment_that_is_none_is_refused(compute: Wire, moment: str) -> None:
+    assert_refused(compute, "reservation_end_time", billing_type="RESERVED", reservation_end_time=moment)
+
+
+def test_an_unknown_query_parameter_is_refused(wire: Wire) -> None:
+    wire.is_checked = False
+    response = wire.http.get(wire.paths["clusters"], params={"colour": "red"})
+    assert (response.status_code, error_of(response)["param"]) == (400, "colour")
+
+
 def test_only_add_ons_that_there_are_can_be_changed(compute: Wire) -> None:
     path = f"{compute.paths['cluster']}/{compute.create()}"
     response = compute.http.put(path, json={"add_ons": [{"name": "nothing"}]})

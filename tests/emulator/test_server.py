@@ -113,6 +113,9 @@ def test_the_command_refuses_wrong_options(arguments: tuple[str, ...], message: 
         {"regions": []},
         {"viewer_key": "emulator-key"},
         {"ready_after": float("inf")},
+        {"capacity": {"us-central-8:H100_SXM": 9}},
+        {"capacity": {"nowhere:H100_SXM": 8}},
+        {"api_key": ""},
         {"host": "10.0.0.1"},
     ],
 )

@@ -136,6 +136,7 @@ def test_a_resize_needs_stock_too_and_gives_it_back(start: Start, connect: Conne
     assert wire.resize(cluster_id, 32).status_code == 409
     assert wire.get(cluster_id)["num_gpus"] == 16
     assert wire.resize(cluster_id, 8).status_code == 200
+    assert wire.post_cluster(num_gpus=16).status_code == 409
     emulator.advance(3600)
     assert wire.post_cluster(num_gpus=16).status_code == 200
 

@@ -53,8 +53,8 @@ def test_each_change_gets_one_line() -> None:
     look = snapshot(task("create", "running"), clusters=(CLUSTER,))
     first = progress.on_snapshot(look)
     assert [line.split() for line in first] == [
-        ["1:05", "cluster", "PENDING", "16", "x", "H100_SXM", "us-central-8", "c-1"],
         ["1:05", "create", "running"],
+        ["1:05", "cluster", "PENDING", "16", "x", "H100_SXM", "us-central-8", "c-1"],
     ]
     assert progress.on_snapshot(look) == []
     ready = replace(look, clusters=(replace(CLUSTER, status="READY"),))

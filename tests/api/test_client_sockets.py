@@ -1,0 +1,240 @@
+"""
+The two drivers on real sockets, where the transport itself is the subject: broken connections, TLS, proxies.
+
+Nothing leaves this machine.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from airflow_provider_together.api import client as client_module
+from airflow_provider_together.api.dialects import Dialect
+from airflow_provider_together.exceptions import (
+    AnswerLostError,
+    ConfigurationError,
+    MalformedAnswerError,
+    NotSentError,
+    OutcomeUnknownError,
+    RequestRefusedError,
+)
+from tests.api.driving import Driving
+from tests.api.loopback import Connection, Server, answer_ready, serving, tunnel_to, unused_port
+from tests.api.support import CANARY_KEY, call_with, settings_with, spec_with
+
+
+def local(server: Server, **changes: Any) -> Any:
+    return settings_with(base_url=server.url, **{"retries": 0, "timeout": 5.0, **changes})
+
+
+def test_a_refused_connection_proves_that_nothing_was_sent(driving: Driving, dialect: Dialect) -> None:
+    settings = settings_with(base_url=f"http://127.0.0.1:{unused_port()}", retries=1)
+    with pytest.raises(NotSentError, match=r"Connection refused|connection attempts failed"):
+        driving.send(dialect.create_cluster(spec_with()), settings)
+    assert len(driving.slept) == 1
+
+
+def test_a_name_that_does_not_exist_proves_that_nothing_was_sent(driving: Driving, dialect: Dialect) -> None:
+    with pytest.raises(NotSentError):
+        driving.send(dialect.create_cluster(spec_with()), settings_with(base_url="https://together.invalid", retries=0))
+
+
+def close_at_once(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+
+
+def reset_in_the_body(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+    connection.reset()
+
+
+def stop_in_the_body(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+
+
+def never_answer(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.stopping.wait(10)
+
+
+def dribble(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.dribble(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+
+
+def dribble_in_the_headers(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.dribble(b"HTTP/1.1 200 OK\r\nX-Long:")
+
+
+def speak_nonsense(connection: Connection, server: Server) -> None:
+    server.heads.append(connection.read_head())
+    connection.sock.sendall(b"220 mail.invalid ESMTP\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "serve", [close_at_once, reset_in_the_body, stop_in_the_body, never_answer, dribble, speak_nonsense]
+)
+def test_a_server_that_breaks_off_leaves_a_create_unknown_and_a_read_to_be_repeated(
+    driving: Driving, dialect: Dialect, serve: Any
+) -> None:
+    with serving(serve) as server:
+        with pytest.raises(OutcomeUnknownError):
+            driving.send(dialect.create_cluster(spec_with()), local(server, timeout=0.2, retries=3))
+        assert len(server.heads) == 1
+        with pytest.raises(AnswerLostError):
+            driving.send(dialect.get_cluster("c-1"), local(server, timeout=0.2, retries=1))
+        assert len(server.heads) == 3
+
+
+def test_headers_that_never_end_are_bounded_too() -> None:
+    with (
+        serving(dribble_in_the_headers) as server,
+        pytest.raises(AnswerLostError, match=r"more than 0\.4 s as a whole"),
+    ):
+        Driving("async").send(call_with(), local(server, timeout=0.2))
+
+
+def test_an_answer_without_end_is_too_large(driving: Driving, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flood(connection: Connection, _: Server) -> None:
+        connection.read_head()
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while not connection.stopping.is_set():
+            connection.sock.sendall(b" " * 65536)
+
+    monkeypatch.setattr(client_module, "LARGEST_ANSWER", 2**20)
+    with serving(flood) as server, pytest.raises(MalformedAnswerError, match="larger than 1048576 bytes"):
+        driving.send(call_with(), local(server))
+
+
+def test_a_body_that_is_not_what_its_encoding_says_is_malformed(driving: Driving) -> None:
+    def serve(connection: Connection, _: Server) -> None:
+        connection.read_head()
+        connection.reply(b"no gzip", headers="Content-Encoding: gzip\r\n")
+
+    with serving(serve) as server, pytest.raises(MalformedAnswerError, match="DecodingError"):
+        driving.send(call_with(), local(server))
+
+
+def test_a_key_that_cannot_stand_in_a_header_is_refused_and_not_shown(driving: Driving) -> None:
+    with serving(answer_ready) as server, pytest.raises(ConfigurationError) as caught:
+        driving.send(call_with(), local(server, api_key=f"{CANARY_KEY}\nx"))
+    assert CANARY_KEY not in str(caught.value)
+
+
+def test_the_target_of_a_redirect_never_sees_the_key(driving: Driving) -> None:
+    with serving(answer_ready) as target:
+
+        def redirect(connection: Connection, _: Server) -> None:
+            connection.read_head()
+            location = f"Location: http://localhost:{target.port}/elsewhere\r\n"
+            connection.reply(b"", status="307 Temporary Redirect", headers=location)
+
+        with serving(redirect) as server, pytest.raises(RequestRefusedError, match=rf"points to .*:{target.port}"):
+            driving.send(call_with(), local(server))
+        assert target.accepted == 0
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority: trustme.CA, tmp_path: Path) -> str:
+    """The path of a bundle that holds the authority's certificate."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def secure(authority: trustme.CA) -> Iterator[Server]:
+    """A TLS server for 127.0.0.1 and for a name that only a proxy can lead to it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "together.invalid").configure_cert(context)
+    with serving(answer_ready, tls=context) as server:
+        yield server
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused_before_the_key_is_sent(
+    driving: Driving, dialect: Dialect, secure: Server
+) -> None:
+    settings = settings_with(base_url=f"https://127.0.0.1:{secure.port}", retries=0)
+    with pytest.raises(NotSentError, match="CERTIFICATE_VERIFY_FAILED"):
+        driving.send(dialect.create_cluster(spec_with()), settings)
+    assert secure.heads == []
+
+
+def test_a_bundle_that_knows_the_authority_makes_the_certificate_good(
+    driving: Driving, dialect: Dialect, secure: Server, bundle: str
+) -> None:
+    settings = settings_with(base_url=f"https://127.0.0.1:{secure.port}", verify=bundle, retries=0)
+    assert driving.send(dialect.get_cluster("c-1"), settings).status == "Ready"
+
+
+def test_a_certificate_for_another_name_is_refused_even_so(driving: Driving, secure: Server, bundle: str) -> None:
+    settings = settings_with(base_url=f"https://localhost:{secure.port}", verify=bundle, retries=0)
+    with pytest.raises(NotSentError, match="CERTIFICATE_VERIFY_FAILED"):
+        driving.send(call_with(), settings)
+    assert secure.heads == []
+
+
+@pytest.mark.parametrize("has_system_store", [True, False])
+def test_without_a_bundle_some_authorities_are_known(monkeypatch: pytest.MonkeyPatch, has_system_store: bool) -> None:
+    nowhere = ssl.get_default_verify_paths()._replace(cafile="", capath="")
+    somewhere = nowhere._replace(cafile="/etc/ca.pem")
+    tls_context = client_module._tls_context.__wrapped__  # noqa: SLF001 - past its cache
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: somewhere if has_system_store else nowhere)
+    context = tls_context("")
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+# proxies
+
+
+def test_a_proxy_of_the_environment_is_used_and_sees_no_key(
+    driving: Driving, secure: Server, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tunnel_to(secure.port)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        settings = settings_with(base_url="https://together.invalid", verify=bundle, retries=0)
+        assert driving.send(call_with(), settings).status == "Ready"
+    assert [head.split(b"\r\n")[0] for head in proxy.heads] == [b"CONNECT together.invalid:443 HTTP/1.1"]
+    assert CANARY_KEY.encode() not in proxy.heads[0]
+    assert CANARY_KEY.encode() in secure.heads[0]
+
+
+def test_a_proxy_that_refuses_proves_that_nothing_was_sent(
+    driving: Driving, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: Connection, server: Server) -> None:
+        server.heads.append(connection.read_head())
+        connection.reply(b"", status="407 Proxy Authentication Required")
+
+    with serving(refuse) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with pytest.raises(NotSentError, match="407"):
+            driving.send(dialect.create_cluster(spec_with()), settings_with(retries=1))
+    assert len(proxy.heads) == 2
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_never_sees_what_stays_on_this_machine(
+    driving: Driving, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(answer_ready) as proxy, serving(answer_ready) as server:
+        monkeypatch.setenv(variable, proxy.url)
+        driving.send(call_with(), local(server))
+        assert (proxy.accepted, server.accepted) == (0, 1)

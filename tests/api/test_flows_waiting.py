@@ -1,0 +1,160 @@
+"""Waiting for a cluster to be ready or gone, driven by hand: the pace, the proof and the ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_together.api.call import Call, Step
+from airflow_provider_together.api.dialects import Dialect
+from airflow_provider_together.api.flows import (
+    delete_and_prove,
+    find_by_name,
+    look_once,
+    prove_gone,
+    wait_until_ready,
+)
+from airflow_provider_together.api.polling import GoneWait, ReadyWait, Verdict
+from airflow_provider_together.exceptions import (
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    SpecError,
+    TogetherError,
+)
+from tests.api.driving import Script
+from tests.api.support import cluster_with
+
+NOT_FOUND = NotFoundError("no such cluster.", status=404)
+BUSY = ServerError("503.", status=503)
+
+
+def ready_wait(**changes: Any) -> ReadyWait:
+    return ReadyWait("c-1", **{"started": 1000.0, "deadline": 4600.0, "poll_interval": 15.0, **changes})
+
+
+def gone_wait(**changes: Any) -> GoneWait:
+    return GoneWait("c-1", **{"started": 1000.0, "deadline": 4600.0, "poll_interval": 15.0, **changes})
+
+
+def test_waiting_looks_at_the_given_pace_until_the_cluster_is_ready(dialect: Dialect) -> None:
+    script = Script([cluster_with(status="QUEUED"), cluster_with(status="QUEUED"), cluster_with()])
+    assert script.drive(wait_until_ready(dialect, ready_wait())).verdict is Verdict.READY
+    assert script.shape == ["GET", "Note", "GET", "GET", "Note"]
+    assert script.pauses == [15, 15]
+
+
+def test_each_look_of_a_wait_is_sent_once_since_it_is_repeated_anyway(dialect: Dialect) -> None:
+    script = Script([cluster_with()])
+    script.drive(wait_until_ready(dialect, ready_wait()))
+    assert [step.attempts for step in script.steps if isinstance(step, Call)] == [1]
+
+
+def test_waiting_survives_faults_and_ends_at_the_deadline(dialect: Dialect) -> None:
+    script = Script([BUSY, NOT_FOUND, BUSY])
+    assert script.drive(wait_until_ready(dialect, ready_wait())).verdict is Verdict.TIMED_OUT
+    assert script.now == 4600
+
+
+def test_waiting_for_a_blank_id_is_an_error_at_once(dialect: Dialect) -> None:
+    wait = ReadyWait("", started=1000.0, deadline=4600.0)
+    with pytest.raises(SpecError):
+        Script([BUSY]).drive(wait_until_ready(dialect, wait))
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [(cluster_with(status="QUEUED"), Verdict.GO_ON), (cluster_with(), Verdict.READY), (BUSY, Verdict.GO_ON)],
+)
+def test_one_look_is_one_request(dialect: Dialect, answer: Any, verdict: Verdict) -> None:
+    script = Script([answer])
+    assert script.drive(look_once(dialect, ready_wait())).verdict is verdict
+    assert (script.requests, script.pauses) == (["GET"], [])
+
+
+@pytest.mark.parametrize("poll_interval", [1.0, 15.0, 3600.0])
+def test_one_look_settles_an_absence_in_half_a_minute(dialect: Dialect, poll_interval: float) -> None:
+    script = Script([NOT_FOUND])
+    wait = ready_wait(deadline=None, poll_interval=poll_interval)
+    assert script.drive(look_once(dialect, wait)).verdict is Verdict.GONE
+    assert sum(script.pauses) <= 30
+
+
+def test_one_look_that_finds_a_lost_cluster_again_goes_on(dialect: Dialect) -> None:
+    script = Script([NOT_FOUND, cluster_with(status="QUEUED")])
+    assert script.drive(look_once(dialect, ready_wait())).verdict is Verdict.GO_ON
+
+
+class ByPath(Script):
+    """A script whose answers depend on what is asked, not on how often."""
+
+    def __init__(self, dialect: Dialect, *, get: Any, listed: Any) -> None:
+        super().__init__([])
+        self._list_path, self._get, self._listed = dialect.list_clusters().path, get, listed
+
+    def _answer(self, step: Step, left: list[Any]) -> Any:
+        if isinstance(step, Call):
+            return self._listed if step.path == self._list_path else self._get
+        return super()._answer(step, left)
+
+
+def test_a_delete_is_over_when_neither_get_nor_list_shows_the_cluster(dialect: Dialect) -> None:
+    script = Script([None, cluster_with(status="Deleting"), NOT_FOUND, NOT_FOUND, NOT_FOUND, [cluster_with("c-2")]])
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
+    assert script.requests == ["DELETE", "GET", "GET", "GET", "GET", "GET"]
+    assert [step.path for step in script.steps if isinstance(step, Call)][-1] == dialect.list_clusters().path
+
+
+def test_a_list_that_lags_is_waited_for(dialect: Dialect) -> None:
+    listed = [cluster_with("c-1", status="Deleting")]
+    script = Script([NOT_FOUND, NOT_FOUND, NOT_FOUND, listed, NOT_FOUND, BUSY, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
+    assert script.drive(prove_gone(dialect, gone_wait())).verdict is Verdict.GONE
+    assert len(script.requests) == 10
+
+
+def test_a_list_that_lags_for_ever_proves_nothing(dialect: Dialect) -> None:
+    script = ByPath(dialect, get=NOT_FOUND, listed=[cluster_with("c-1")])
+    assert script.drive(prove_gone(dialect, gone_wait())).verdict is Verdict.TIMED_OUT
+
+
+@pytest.mark.parametrize("failing", [BUSY, NOT_FOUND, PermissionDeniedError("no", status=403)])
+def test_a_list_that_cannot_be_had_proves_nothing(dialect: Dialect, failing: TogetherError) -> None:
+    look = ByPath(dialect, get=NOT_FOUND, listed=failing).drive(prove_gone(dialect, gone_wait()))
+    assert look.verdict in {Verdict.TIMED_OUT, Verdict.REFUSED}
+
+
+def test_a_cluster_that_is_gone_already_is_proved_gone_all_the_same(dialect: Dialect) -> None:
+    script = Script([NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
+    assert script.requests == ["DELETE", "GET", "GET", "GET", "GET"]
+
+
+def test_a_delete_is_asked_for_until_it_is_accepted(dialect: Dialect) -> None:
+    script = Script([BUSY, BUSY, None, NOT_FOUND, NOT_FOUND, NOT_FOUND, []])
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
+    assert script.requests[:4] == ["DELETE", "DELETE", "DELETE", "GET"]
+    assert len([note for note in script.notes if "503" in note.message]) == 1
+
+
+def test_a_delete_that_never_gets_through_ends_at_the_deadline(dialect: Dialect) -> None:
+    script = Script([BUSY])
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.TIMED_OUT
+    assert set(script.requests) == {"DELETE"}
+
+
+def test_a_delete_that_is_refused_for_long_is_refused(dialect: Dialect) -> None:
+    script = Script([PermissionDeniedError("no admin", status=403)])
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.REFUSED
+    assert script.notes[-1].message == "no admin"
+
+
+def test_a_delete_of_a_blank_id_is_an_error_at_once(dialect: Dialect) -> None:
+    with pytest.raises(SpecError):
+        Script([BUSY]).drive(delete_and_prove(dialect, GoneWait(" ", started=0.0, deadline=9.0, poll_interval=1.0)))
+
+
+def test_all_clusters_of_exactly_one_name_are_found(dialect: Dialect) -> None:
+    listed = [cluster_with("a", cluster_name="x"), cluster_with("b", cluster_name="x ", status="FAILED")]
+    listed.append(cluster_with("c", cluster_name="x", status="Deleting"))
+    assert [c.cluster_id for c in Script([listed]).drive(find_by_name(dialect, "x"))] == ["a", "c"]
