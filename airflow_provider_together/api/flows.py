@@ -168,7 +168,7 @@ def request_deletion(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]:
 
     :returns: None, or TIMED_OUT or REFUSED if it did not get through.
     """
-    delete = dialect.delete_cluster(wait.cluster_id)
+    delete = dialect.delete_cluster(wait.cluster_id).once()
     while True:
         try:
             yield from delete

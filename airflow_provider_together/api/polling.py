@@ -30,7 +30,7 @@ from airflow_provider_together.exceptions import (
 LONGEST_BACK_OFF = 60.0
 #: A cluster that answers 404 is gone once it has done so for this long, in seconds: a new one may not be
 #: visible everywhere at once.
-ABSENCE_SECONDS = 30.0
+ABSENCE_SECONDS = 60.0
 #: Longest wait that a server may ask for between two looks, in seconds: a broken Retry-After must not blind a wait.
 LONGEST_ASKED = 600.0
 #: A key that is refused is taken back as often by mistake as on purpose; after this many seconds the wait ends.
@@ -89,7 +89,7 @@ class _Wait(ABC):
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.last_word = ""
-        self._absence_seconds = min(ABSENCE_SECONDS, 2 * poll_interval)
+        self._absence_seconds = min(ABSENCE_SECONDS, 4 * poll_interval)
         self._failures = 0
         self._absent_since: float | None = None
         self._refused_since: float | None = None

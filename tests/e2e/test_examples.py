@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
         # The examples look at the pace of a real cloud.
         for name in {"poke_interval", "poll_interval"} & set(vars(one)):
             setattr(one, name, 0.05)
+        one.retry_delay = timedelta(0)
     return dag
 
 

@@ -122,6 +122,12 @@ def test_the_orphans_of_a_killed_component_end_with_its_restart(airflow: Airflow
     assert killed.session() == []
 
 
+def test_a_restart_is_over_when_the_new_process_has_shown_life(airflow: AirflowStack) -> None:
+    airflow.kill(SCHEDULER)
+    airflow.restart(SCHEDULER)
+    assert airflow.api.heartbeats()[SCHEDULER] >= airflow.component(SCHEDULER).started
+
+
 def test_a_wait_in_vain_says_for_what(airflow: AirflowStack) -> None:
     with pytest.raises(StackError, match="a miracle: not within 0 s"):
         airflow.wait_for(lambda: False, what="a miracle", timeout=0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
-from airflow_provider_together.emulator import Emulator, Fault
 
 from airflow_provider_together.api.naming import ClusterName
+from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from airflow_provider_together.emulator import Emulator
 
 from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
+from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.exceptions import ConfigurationError, NotFoundError, SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from airflow_provider_together.emulator import Emulator, Fault
 from blockbuster import blockbuster_ctx
 
 from airflow_provider_together.api.specs import ClusterSpec
+from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.get_provider_info import get_provider_info
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
