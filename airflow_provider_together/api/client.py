@@ -37,6 +37,10 @@ USER_AGENT = "airflow-provider-together"
 #: Bytes of the largest answer that is read. A list of a thousand clusters with kubeconfigs has some 10 MB.
 LARGEST_ANSWER = 256 * 2**20
 
+#: Seconds that an idle connection is kept. Many servers close theirs after five; a create that meets a connection
+#: which is just being closed would end with nobody knowing whether it was carried out.
+KEEP_ALIVE = 4.0
+
 #: What is done with a flow's notes unless the caller wants them.
 NoteTaker = Callable[[Note], None]
 Sleep = Callable[[float], None]
@@ -307,7 +311,7 @@ def _http_arguments(settings: Settings) -> dict[str, Any]:
         "follow_redirects": False,
         # A proxy must not see what goes to this machine: that may be plain http, with the key in it.
         "trust_env": not settings.is_loopback,
-        "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=30.0),
+        "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=KEEP_ALIVE),
     }
 
 

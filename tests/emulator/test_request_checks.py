@@ -56,6 +56,7 @@ def test_a_missing_field_is_named(wire: Wire, field: str) -> None:
         ("cluster_name", 7),
         ("cluster_name", "\ud800"),
         ("duration_days", 0),
+        ("duration_days", True),
         ("gpu_type", "UNKNOWN_GPU_TYPE"),
         ("gpu_type", "H100"),
         ("gpu_type", ["H100_SXM"]),
@@ -74,6 +75,14 @@ def test_a_wrong_value_is_named(wire: Wire, field: str, value: Any) -> None:
     assert error_of(response)["param"] == field
     assert field in error_of(response)["message"]
     assert wire.listed() == []
+
+
+@pytest.mark.parametrize("driver", ["CUDA_12_5_555", "CUDA_12_6_560", "CUDA_12_6_565", "CUDA_12_8_570"])
+def test_the_older_api_gives_the_driver_that_was_asked_for(tcloud: Wire, compute: Wire, driver: str) -> None:
+    cluster_id = tcloud.create(driver_version=driver)
+    told = compute.get(cluster_id)
+    assert tcloud.get(cluster_id)["driver_version"] == driver
+    assert driver == f"CUDA_{told['cuda_version'].replace('.', '_')}_{told['nvidia_driver_version']}"
 
 
 @pytest.mark.parametrize("driver", ["UNKNOWN_DRIVER", "CUDA_13_0_580", "12.8"])
