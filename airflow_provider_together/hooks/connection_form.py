@@ -18,7 +18,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "label": "API",
         "description": "Which of Together's APIs to speak: tcloud (/api/v1/gpu_cluster) or compute "
         "(/v1/compute/clusters). Empty: the one that the host is known for, else tcloud.",
-        "schema": {"type": ["string", "null"], "enum": ["tcloud", "compute", None], "default": None},
+        "schema": {"type": ["string", "null"], "enum": ["tcloud", "compute"]},
     },
     "project_id": {
         "label": "Project ID",
@@ -54,6 +54,7 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "placeholders": {
         "host": "empty for Together's own host",
         "password": "of a project admin; empty: environment variable TOGETHER_API_KEY",
-        "port": "empty",
+        # Its button sends an empty port as 0, and Airflow then refuses to test with the stored key.
+        "port": "443 (Airflow 3.3 tests no connection without a port)",
     },
 }

@@ -32,6 +32,14 @@ def test_the_button_says_what_it_reached(stack: AirflowStack, cloud: Emulator) -
     assert "us-central-8" in message
 
 
+def test_the_button_tests_a_stored_connection_with_its_stored_key(stack: AirflowStack, cloud: Emulator) -> None:
+    fields = {"host": cloud.url, "port": int(cloud.url.rpartition(":")[2]), "login": "", "schema": ""}
+    extra = json.dumps(dict.fromkeys(FIELDS))
+    stack.api.create_connection("stored", "together", **fields, password=CANARY_KEY, extra=extra)
+    is_good, message = stack.api.test_connection("stored", "together", **fields, password="***", extra=extra)
+    assert is_good, message
+
+
 def test_the_button_says_that_the_key_is_wrong(stack: AirflowStack, cloud: Emulator) -> None:
     is_good, message = stack.api.test_connection("gpus", "together", host=cloud.url, password="sk-wrong", extra="{}")
     assert not is_good
