@@ -7,7 +7,8 @@ lets them go on without it. No other module asks for a version.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow.triggers.base import BaseTrigger
@@ -50,6 +51,7 @@ __all__ = [
     "TaskDeferralTimeout",
     "conf",
     "is_task_over",
+    "missing_without_supervisor",
     "state_store",
 ]
 
@@ -87,22 +89,42 @@ def state_store(context: Context) -> StateStore:
     return _NoStore() if store is None else cast("StateStore", store)
 
 
+@contextlib.contextmanager
+def missing_without_supervisor(conn_id: str) -> Iterator[None]:
+    """
+    Say that a connection is missing where Airflow 3.1 says that it cannot be looked up.
+
+    Outside of a task 3.1 has nobody to ask for a connection that no variable and no secrets backend defines, and
+    stumbles over its own import.
+
+    :raises AirflowNotFoundException: as later versions do.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if error.name != "airflow.sdk.execution_time.task_runner":
+            raise
+        message = f"The conn_id `{conn_id}` isn't defined"
+        raise AirflowNotFoundException(message) from error
+
+
 async def is_task_over(trigger: BaseTrigger) -> bool:
     """
     Whether the task that deferred to this trigger has ended for good.
 
     The triggerer cancels triggers also when it moves them to another triggerer, and calls ``on_kill`` after a
-    clear whose new attempt runs already: only the task's state tells these apart. It is asked in a
-    thread: the call is a blocking one, answered by the triggerer's supervisor.
+    clear whose new attempt runs already: only the task's state tells these apart. The call is a blocking one,
+    answered by the triggerer's supervisor; asgiref brings it back to this event loop, while a plain thread would
+    read the supervisor's answers to others, which ends the whole triggerer on 3.1.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - only in the triggerer
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - comes with Airflow
 
     instance = trigger.task_instance
     if instance is None:
         return False
     map_index = -1 if instance.map_index is None else instance.map_index
-    states = await asyncio.to_thread(
-        RuntimeTaskInstance.get_task_states,
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
         dag_id=instance.dag_id,
         task_ids=[instance.task_id],
         run_ids=[instance.run_id],

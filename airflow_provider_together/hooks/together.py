@@ -18,7 +18,7 @@ from airflow.sdk.log import mask_secret
 from airflow_provider_together.api.client import Client, shared_async_client, shared_client
 from airflow_provider_together.api.dialects import DIALECTS
 from airflow_provider_together.api.specs import ClusterUpdate
-from airflow_provider_together.compat import AirflowNotFoundException
+from airflow_provider_together.compat import AirflowNotFoundException, missing_without_supervisor
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -80,7 +80,8 @@ class TogetherHook(BaseHook):
         """
         if self._settings is None:
             try:
-                connection = self.get_connection(self.together_conn_id)
+                with missing_without_supervisor(self.together_conn_id):
+                    connection = self.get_connection(self.together_conn_id)
             except AirflowNotFoundException as error:
                 self._settings = self._ambient_settings(error)
             else:
@@ -91,7 +92,8 @@ class TogetherHook(BaseHook):
         """Return :attr:`settings` without blocking the event loop, as the triggerer needs it."""
         if self._settings is None:
             try:
-                connection = await self.aget_connection(self.together_conn_id)
+                with missing_without_supervisor(self.together_conn_id):
+                    connection = await self.aget_connection(self.together_conn_id)
             except AirflowNotFoundException as error:
                 self._settings = self._ambient_settings(error)
             else:
@@ -209,11 +211,13 @@ class TogetherHook(BaseHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form's own fields to Airflow 3.1, which reads no metadata."""
-        from wtforms import FloatField, IntegerField, StringField  # noqa: PLC0415 - 3.1 lends a stand-in while it asks
+        # While 3.1 asks, it lends a stand-in for these two, and for no field of numbers with a fraction.
+        from wtforms import IntegerField, StringField  # noqa: PLC0415
 
-        kinds = {"number": FloatField, "integer": IntegerField, "string": StringField}
         return {
-            name: kinds[field["schema"]["type"][0]](field["label"], description=field["description"])
+            name: (IntegerField if "integer" in field["schema"]["type"] else StringField)(
+                field["label"], description=field["description"]
+            )
             for name, field in FIELDS.items()
         }
 
