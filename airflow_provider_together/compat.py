@@ -7,10 +7,9 @@ lets them go on without it. No other module asks for a version.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger
 
 try:
@@ -37,7 +36,7 @@ except ImportError:  # before 3.2
     )
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Connection, Context
 
 __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
@@ -49,9 +48,10 @@ __all__ = [
     "StateStore",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "aget_connection",
     "conf",
+    "get_connection",
     "is_task_over",
-    "missing_without_supervisor",
     "state_store",
 ]
 
@@ -89,23 +89,37 @@ def state_store(context: Context) -> StateStore:
     return _NoStore() if store is None else cast("StateStore", store)
 
 
-@contextlib.contextmanager
-def missing_without_supervisor(conn_id: str) -> Iterator[None]:
+def get_connection(conn_id: str) -> Connection:
     """
-    Say that a connection is missing where Airflow 3.1 says that it cannot be looked up.
+    Return a connection.
 
-    Outside of a task 3.1 has nobody to ask for a connection that no variable and no secrets backend defines, and
-    stumbles over its own import.
+    Outside of a task 3.1 has nobody to ask for one that no variable and no secrets backend defines, and stumbles
+    over its own import instead of saying so.
 
-    :raises AirflowNotFoundException: as later versions do.
+    :raises AirflowNotFoundException: if there is none.
     """
     try:
-        yield
+        return BaseHook.get_connection(conn_id)
     except ImportError as error:
         if error.name != "airflow.sdk.execution_time.task_runner":
             raise
         message = f"The conn_id `{conn_id}` isn't defined"
         raise AirflowNotFoundException(message) from error
+
+
+async def aget_connection(conn_id: str) -> Connection:
+    """
+    Return a connection without blocking the event loop.
+
+    The async look-up of 3.1 works in the triggerer only, so that there the sync one runs beside the loop.
+
+    :raises AirflowNotFoundException: if there is none.
+    """
+    if TRIGGERS_HAVE_ON_KILL:
+        return await BaseHook.aget_connection(conn_id)
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - comes with Airflow
+
+    return await sync_to_async(get_connection)(conn_id)
 
 
 async def is_task_over(trigger: BaseTrigger) -> bool:

@@ -18,7 +18,7 @@ from airflow.sdk.log import mask_secret
 from airflow_provider_together.api.client import Client, shared_async_client, shared_client
 from airflow_provider_together.api.dialects import DIALECTS
 from airflow_provider_together.api.specs import ClusterUpdate
-from airflow_provider_together.compat import AirflowNotFoundException, missing_without_supervisor
+from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -80,8 +80,7 @@ class TogetherHook(BaseHook):
         """
         if self._settings is None:
             try:
-                with missing_without_supervisor(self.together_conn_id):
-                    connection = self.get_connection(self.together_conn_id)
+                connection = get_connection(self.together_conn_id)
             except AirflowNotFoundException as error:
                 self._settings = self._ambient_settings(error)
             else:
@@ -92,8 +91,7 @@ class TogetherHook(BaseHook):
         """Return :attr:`settings` without blocking the event loop, as the triggerer needs it."""
         if self._settings is None:
             try:
-                with missing_without_supervisor(self.together_conn_id):
-                    connection = await self.aget_connection(self.together_conn_id)
+                connection = await aget_connection(self.together_conn_id)
             except AirflowNotFoundException as error:
                 self._settings = self._ambient_settings(error)
             else:

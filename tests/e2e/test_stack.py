@@ -31,7 +31,7 @@ def after(number: int) -> dict[str, int]:
 
 @dag(schedule=None)
 def patience():
-    TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=6), deferrable=True) >> after.expand(number=[1, 2])
+    TimeDeltaSensor(task_id="wait", delta=timedelta(seconds=20), deferrable=True) >> after.expand(number=[1, 2])
 
 
 patience()
