@@ -22,6 +22,7 @@ from airflow_provider_together.exceptions import (
     ClusterGoneError,
     NotFoundError,
     PermanentError,
+    SpecError,
     TogetherError,
     WaitTimeoutError,
 )
@@ -180,6 +181,7 @@ class ReadyWait(_Wait):
     :param on_degraded: what to do while it is DEGRADED: some nodes are unhealthy and may be repaired.
     :param on_paused: what to do while it is PAUSED: Together paused it, mostly because credits ran out.
     :param num_gpus: wait until its workers have this many GPUs, after a change; None takes any number.
+    :raises SpecError: if a reaction is none of :data:`REACTIONS`.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of the wait
@@ -196,8 +198,8 @@ class ReadyWait(_Wait):
         super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
         self.num_gpus = num_gpus
         self._reactions = {
-            Phase.DEGRADED: _VERDICTS[on_degraded],
-            Phase.PAUSED: _VERDICTS[on_paused],
+            Phase.DEGRADED: _verdict_for("on_degraded", on_degraded),
+            Phase.PAUSED: _verdict_for("on_paused", on_paused),
             Phase.READY: Verdict.READY,
             Phase.FAILED: Verdict.FAILED,
             Phase.DELETING: Verdict.GONE,
@@ -253,6 +255,12 @@ def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") 
     kind, sentence = sentences[verdict]
     error: TogetherError = kind(f"{sentence} {fate}".strip())
     return error
+
+
+def _verdict_for(name: str, reaction: Reaction) -> Verdict:
+    if reaction not in _VERDICTS:
+        raise SpecError([f"{name}={reaction!r} is wrong: use one of {', '.join(map(repr, REACTIONS))}"])
+    return _VERDICTS[reaction]
 
 
 _VERDICTS: dict[Reaction, Verdict] = {"wait": Verdict.GO_ON, "ready": Verdict.READY, "fail": Verdict.FAILED}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,15 +19,16 @@ from airflow_provider_together.api.client import Client
 from airflow_provider_together.api.flows import delete_and_prove
 from airflow_provider_together.api.polling import GoneWait, Verdict
 from airflow_provider_together.compat import AirflowException
-from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.mapping import CheckedPartial, is_literal, literals
+from airflow_provider_together.operators.mapping import CheckedPartial
+from airflow_provider_together.parameters import literals
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_together.api.call import Flow, Note
+    from airflow_provider_together.api.client import NoteTaker
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.specs import Spec
 
@@ -76,13 +76,13 @@ class TogetherOperator(BaseOperator):
         """The hook of this task's connection."""
         return TogetherHook(self.together_conn_id)
 
-    def run_flow(self, flow: Flow[T], *, note: Any = None) -> T:
+    def run_flow(self, flow: Flow[T], *, note: NoteTaker | None = None) -> T:
         """Run a flow that ends early if the task is killed."""
         return self.hook.client.run(flow, note=note or self._log_note, sleep=self.sleep)
 
     def check_parameters(self) -> None:
         """
-        Check the parameters that are given literally, so that a mistake shows when the DAG is parsed.
+        Check the parameters that are known: when the DAG is parsed the literal ones, and when the task runs all.
 
         :raises SpecError: naming the field, its value and what is allowed.
         """
@@ -153,45 +153,3 @@ class TogetherOperator(BaseOperator):
 
     def _log_note(self, note: Note) -> None:
         self.log.info("%s", note.message)
-
-
-def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
-    """
-    Return a word that is one of those allowed, or not rendered yet.
-
-    :raises SpecError: if it is another one.
-    """
-    if value not in allowed and (value is None or is_literal(value)):
-        words = ", ".join(repr(word) for word in allowed if word is not None)
-        raise SpecError([f"{name}={value!r} is wrong: use one of {words}"])
-    return value
-
-
-def seconds_of(name: str, value: Any) -> float:
-    """
-    Return a duration in seconds: a timedelta, a number, or a number that a template has rendered.
-
-    :raises SpecError: if it is none, or not above 0.
-    """
-    try:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    except (TypeError, ValueError):
-        seconds = 0.0
-    if isinstance(value, bool) or not 0 < seconds < float("inf"):
-        raise SpecError([f"{name}={value!r} is wrong: give a timedelta or a number of seconds above 0"])
-    return float(seconds)
-
-
-def truth_of(name: str, value: Any) -> bool:
-    """
-    Return a flag: a bool, or the word that a template has rendered.
-
-    :raises SpecError: if it is neither true nor false.
-    """
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "1": True, "false": False, "0": False}
-    try:
-        return words[str(value).strip().lower()]
-    except KeyError:
-        raise SpecError([f"{name}={value!r} is wrong: give True or False"]) from None

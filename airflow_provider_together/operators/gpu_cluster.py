@@ -35,19 +35,10 @@ from airflow_provider_together.compat import (
 )
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import (
-    TaskKilledError,
-    TogetherOperator,
-    choice,
-    seconds_of,
-    truth_of,
-)
-from airflow_provider_together.operators.waiting import (
-    DEFERRAL_MARGIN,
-    ReadyWaitingOperator,
-    default_deferrable,
-)
-from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger, look_of
+from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
+from airflow_provider_together.operators.waiting import ReadyWaitingOperator
+from airflow_provider_together.parameters import choice, default_deferrable, seconds_of, truth_of
+from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger, look_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -102,6 +93,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         "wait_for_completion",
     )
     spec_class: ClassVar[type[Spec] | None] = ClusterSpec
+    flags: ClassVar[Sequence[str]] = (*ReadyWaitingOperator.flags, "delete_on_failure")
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
         self,
@@ -180,6 +172,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
         with task_failures():
+            self.check_parameters()  # all of them, before one that is read late finds a cluster already made
             creation = self._create(context)
             cluster_id = creation.cluster.cluster_id
             if not truth_of("wait_for_completion", self.wait_for_completion):
@@ -336,6 +329,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
     def execute(self, context: Context) -> str:
         """Change the cluster; wait for it if asked to."""
         with task_failures():
+            self.check_parameters()
             change = ClusterUpdate.parse(self.parameters())
             if not change.given():
                 raise SpecError(["nothing to change: give num_gpus or another field of the cluster"])

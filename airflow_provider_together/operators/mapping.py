@@ -8,10 +8,10 @@ This stands between ``partial()`` and ``expand()`` and looks at what passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Any
 
 from airflow_provider_together.api.specs import Spec
+from airflow_provider_together.parameters import literals
 
 
 class CheckedPartial:
@@ -48,19 +48,3 @@ class CheckedPartial:
     def _check_each(self, rows: list[Mapping[str, Any]]) -> None:
         for row in rows:
             self._spec_class.check(literals(row, self._spec_class))
-
-
-def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
-    """Return those values of a spec's fields that are known before the DAG runs."""
-    return {name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])}
-
-
-def is_literal(value: Any) -> bool:
-    """Whether a value is what it will be when the task runs: no template, no XCom of another task."""
-    if isinstance(value, str):
-        return "{{" not in value and "{%" not in value
-    if isinstance(value, Mapping):
-        return all(is_literal(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(is_literal(item) for item in value)
-    return isinstance(value, (int, float, date))

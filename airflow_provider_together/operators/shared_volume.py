@@ -13,7 +13,8 @@ from airflow_provider_together.api.flows import IfExists, ensure_shared_volume
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import NotFoundError, SpecError
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import TogetherOperator, choice
+from airflow_provider_together.operators.base import TogetherOperator
+from airflow_provider_together.parameters import choice
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -68,7 +69,8 @@ class CreateSharedVolumeOperator(TogetherOperator):
         """Make or use the volume."""
         with task_failures():
             spec = SharedVolumeSpec.parse(self.parameters())
-            flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
+            if_exists = choice("if_exists", self.if_exists, ("adopt", "fail"))
+            flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=if_exists)
             return self.run_flow(flow).volume_id
 
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from airflow_provider_together.api.flows import wait_until_ready
 from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait
-from airflow_provider_together.compat import conf
-from airflow_provider_together.operators.base import TogetherOperator, choice, seconds_of, truth_of
-from airflow_provider_together.operators.mapping import is_literal
-from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
-
-#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
-#: second net, for a triggerer that is not there to fire.
-DEFERRAL_MARGIN = 120.0
+from airflow_provider_together.operators.base import TogetherOperator
+from airflow_provider_together.parameters import choice, default_deferrable, is_literal, seconds_of, truth_of
+from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger
 
 
 class ReadyWaitingOperator(TogetherOperator):
@@ -42,6 +37,9 @@ class ReadyWaitingOperator(TogetherOperator):
         "on_degraded",
         "on_paused",
     )
+
+    #: Further parameters that are true or false.
+    flags: ClassVar[Sequence[str]] = ("wait_for_completion",)
 
     def __init__(
         self,
@@ -65,6 +63,10 @@ class ReadyWaitingOperator(TogetherOperator):
         super().check_parameters()
         choice("on_degraded", self.on_degraded, REACTIONS)
         choice("on_paused", self.on_paused, REACTIONS)
+        for name in ("deferrable", *self.flags):
+            value = getattr(self, name)
+            if value is not None and is_literal(value):
+                truth_of(name, value)
         for name in ("poll_interval", "timeout"):
             value = getattr(self, name)
             if isinstance(value, timedelta) or is_literal(value):
@@ -77,8 +79,31 @@ class ReadyWaitingOperator(TogetherOperator):
 
     def wait_here(self, cluster_id: str, *, num_gpus: int | None = None) -> Look:
         """Wait in this process."""
+        return self.run_flow(wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus)))
+
+    def defer_until_ready(
+        self, cluster_id: str, *, num_gpus: int | None = None, delete_on_kill: bool = False
+    ) -> NoReturn:
+        """Wait in the triggerer; ``execute_complete`` goes on."""
+        wait = self._wait(cluster_id, num_gpus)
+        trigger = GPUClusterTrigger(
+            cluster_id,
+            self.together_conn_id,
+            wait.poll_interval,
+            started=wait.started,
+            end_time=wait.deadline,
+            on_degraded=self.on_degraded,
+            on_paused=self.on_paused,
+            num_gpus=num_gpus,
+            delete_on_kill=delete_on_kill,
+        )
+        timeout = timedelta(seconds=seconds_of("timeout", self.timeout) + DEFERRAL_MARGIN)
+        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
+
+    def _wait(self, cluster_id: str, num_gpus: int | None) -> ReadyWait:
+        """Begin a wait, with what the parameters were rendered to."""
         now = self.hook.client.now()
-        wait = ReadyWait(
+        return ReadyWait(
             cluster_id,
             started=now,
             deadline=now + seconds_of("timeout", self.timeout),
@@ -87,34 +112,3 @@ class ReadyWaitingOperator(TogetherOperator):
             on_paused=self.on_paused,
             num_gpus=num_gpus,
         )
-        return self.run_flow(wait_until_ready(self.hook.client.dialect, wait))
-
-    def defer_until_ready(
-        self, cluster_id: str, *, num_gpus: int | None = None, delete_on_kill: bool = False
-    ) -> NoReturn:
-        """Wait in the triggerer; ``execute_complete`` goes on."""
-        now = self.hook.client.now()
-        timeout = seconds_of("timeout", self.timeout)
-        trigger = GPUClusterTrigger(
-            cluster_id,
-            self.together_conn_id,
-            seconds_of("poll_interval", self.poll_interval),
-            started=now,
-            end_time=now + timeout,
-            on_degraded=self.on_degraded,
-            on_paused=self.on_paused,
-            num_gpus=num_gpus,
-            delete_on_kill=delete_on_kill,
-        )
-        self.defer(
-            trigger=trigger,
-            method_name="execute_complete",
-            timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN),
-        )
-
-
-def default_deferrable(deferrable: bool | str | None) -> bool:
-    """Return the operator's setting, or the one of ``[operators] default_deferrable``."""
-    if deferrable is None:
-        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
-    return truth_of("deferrable", deferrable)

@@ -25,9 +25,8 @@ from airflow_provider_together.compat import (
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.base import choice
-from airflow_provider_together.operators.waiting import DEFERRAL_MARGIN, default_deferrable
-from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger, look_of
+from airflow_provider_together.parameters import choice, default_deferrable
+from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger, look_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -94,10 +93,10 @@ class ClusterReadySensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look once."""
         store = state_store(context)
-        if self._wait is None:
-            self._wait = self._new_wait(context)
-            self._wait.recall(store.get(_MEMORY, {}))
         with task_failures():
+            if self._wait is None:
+                self._wait = self._new_wait(context)
+                self._wait.recall(store.get(_MEMORY, {}))
             look = self._look(self._wait)
         if self.reschedule:
             store.set(_MEMORY, self._wait.memory())

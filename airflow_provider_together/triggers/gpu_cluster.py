@@ -23,6 +23,9 @@ from airflow_provider_together.hooks.together import TogetherHook
 
 log = logging.getLogger(__name__)
 
+#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
+#: second net, for a triggerer that is not there to fire.
+DEFERRAL_MARGIN = 120.0
 #: Seconds that a killed task's cluster is tried to be deleted; Airflow cuts ``on_kill`` off after 30.
 _KILL_SECONDS = 25.0
 

@@ -36,6 +36,7 @@ from airflow_provider_together.exceptions import (
     RateLimitError,
     RequestRefusedError,
     ServerError,
+    SpecError,
     TogetherError,
     WaitTimeoutError,
 )
@@ -344,3 +345,9 @@ def test_only_a_verdict_or_the_deadline_ends_any_wait(
         assert 0 < look.delay <= max(poll_interval, LONGEST_BACK_OFF, LONGEST_ASKED)
         assert deadline is None or now + look.delay <= deadline + 1e-6
         now += look.delay * lateness
+
+
+@pytest.mark.parametrize("name", ["on_degraded", "on_paused"])
+def test_a_reaction_that_does_not_exist_is_told(name: str) -> None:
+    with pytest.raises(SpecError, match=f"{name}='hope' is wrong: use one of 'wait', 'ready', 'fail'"):
+        ready_wait(**{name: "hope"})

@@ -126,8 +126,14 @@ def test_a_wrong_literal_that_is_expanded_is_told_when_the_dag_is_parsed() -> No
         partial.expand(num_gpus=[8])
 
 
-def test_a_wrong_rendered_value_is_told_before_a_request_is_sent(emulator: Emulator) -> None:
-    run = run_create(num_gpus="{{ 3 * 4 }}", retries=3)
+@pytest.mark.parametrize(
+    ("parameter", "value"),
+    [("num_gpus", "{{ 3 * 4 }}"), ("if_exists", "{{ 'replace' }}"), ("wait_for_completion", "{{ 'perhaps' }}")],
+)
+def test_a_wrong_rendered_value_is_told_before_a_request_is_sent(
+    emulator: Emulator, parameter: str, value: str
+) -> None:
+    run = run_create(**{parameter: value}, retries=3)
     assert run.state == "failed"
     assert emulator.requests == []
 
@@ -229,6 +235,13 @@ def test_a_failed_wait_gives_the_cluster_back_if_asked_to(
     run = run_create(wait_for_completion=True, deferrable=deferrable, delete_on_failure=delete_on_failure)
     assert run.state == "failed"
     assert len(emulator.alive()) == (0 if delete_on_failure else 1)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wrong_reaction_that_was_rendered_fails_without_a_retry(emulator: Emulator, deferrable: bool) -> None:
+    run = run_create(wait_for_completion=True, deferrable=deferrable, on_paused="{{ 'hope' }}", retries=3)
+    assert run.state == "failed"
+    assert len(emulator.clusters()) == 0
 
 
 def test_out_of_stock_is_retried_by_airflow(emulator: Emulator) -> None:

@@ -1,0 +1,80 @@
+"""
+What operators and sensors have in common about their parameters: literal or templated, and of which kind.
+
+A template may render any value as text, so each reader takes the text as well. It knows no operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from airflow_provider_together.api.specs import Spec
+from airflow_provider_together.compat import conf
+from airflow_provider_together.exceptions import SpecError
+
+
+def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:
+    """Return those values of a spec's fields that are known before the DAG runs."""
+    return {name: values[name] for name in spec_class.model_fields if name in values and is_literal(values[name])}
+
+
+def is_literal(value: Any) -> bool:
+    """Whether a value is what it will be when the task runs: no template, no XCom of another task."""
+    if isinstance(value, str):
+        return "{{" not in value and "{%" not in value
+    if isinstance(value, Mapping):
+        return all(is_literal(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(is_literal(item) for item in value)
+    return isinstance(value, (int, float, date))
+
+
+def default_deferrable(deferrable: bool | str | None) -> bool:
+    """Return the operator's setting, or the one of ``[operators] default_deferrable``."""
+    if deferrable is None:
+        return bool(conf.getboolean("operators", "default_deferrable", fallback=False))
+    return truth_of("deferrable", deferrable)
+
+
+def choice(name: str, value: Any, allowed: Sequence[Any]) -> Any:
+    """
+    Return a word that is one of those allowed, or not rendered yet.
+
+    :raises SpecError: if it is another one.
+    """
+    if value not in allowed and (value is None or is_literal(value)):
+        words = ", ".join(repr(word) for word in allowed if word is not None)
+        raise SpecError([f"{name}={value!r} is wrong: use one of {words}"])
+    return value
+
+
+def seconds_of(name: str, value: Any) -> float:
+    """
+    Return a duration in seconds: a timedelta, a number, or a number that a template has rendered.
+
+    :raises SpecError: if it is none, or not above 0.
+    """
+    try:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if isinstance(value, bool) or not 0 < seconds < float("inf"):
+        raise SpecError([f"{name}={value!r} is wrong: give a timedelta or a number of seconds above 0"])
+    return float(seconds)
+
+
+def truth_of(name: str, value: Any) -> bool:
+    """
+    Return a flag: a bool, or the word that a template has rendered.
+
+    :raises SpecError: if it is neither true nor false.
+    """
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "false": False, "0": False}
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise SpecError([f"{name}={value!r} is wrong: give True or False"]) from None
