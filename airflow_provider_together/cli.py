@@ -8,8 +8,8 @@ look at the clusters without the emulator.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -144,7 +144,10 @@ def _shown(cluster: Cluster) -> dict[str, Any]:
 def _hook(conn_id: str) -> TogetherHook:
     # As Airflow's own `connections` command does: without it the metadata database is not asked for connections.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    from airflow_provider_together.hooks.together import TogetherHook  # noqa: PLC0415
+    # What Airflow logs belongs to stderr: the output of a command may be read by a program.
+    with contextlib.redirect_stdout(sys.stderr):
+        from airflow_provider_together.hooks.together import TogetherHook  # noqa: PLC0415
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    return TogetherHook(conn_id)
+        hook = TogetherHook(conn_id)
+        _ = hook.settings
+    return hook
