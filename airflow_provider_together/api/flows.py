@@ -84,6 +84,11 @@ class Identity:
     recorded_id: str | None = None
     recorded_name: str | None = None
 
+    @property
+    def has_open_request(self) -> bool:
+        """Whether an earlier try asked for a cluster and never learned what came of it."""
+        return bool(self.recorded_name) and not self.recorded_id
+
     def matches(self, cluster: Cluster, spec: ClusterSpec) -> bool:
         """Whether the cluster has the name that is looked for."""
         if self.owner is None:
@@ -112,6 +117,9 @@ def create_or_adopt(dialect: Dialect, spec: ClusterSpec, identity: Identity, *, 
     """
     create = dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
     found = _oldest(identity, spec, (yield from dialect.list_clusters()))
+    if found is None and identity.has_open_request:
+        yield Note(f"An earlier try may have asked for it. Looking for it for {duration(VISIBILITY_SECONDS)}.")
+        found = yield from _look_longer(dialect, spec, identity)
     if found is not None:
         creation = _adopted(found, spec, identity, if_exists=if_exists)
         message = f"Adopting {_described(found)}: it exists already."
@@ -318,6 +326,17 @@ def _look_for_effect(
 ) -> Flow[Cluster]:
     """Look for the cluster of a POST whose answer was lost, for as long as a list may lag."""
     yield Note(f"{error} Looking for it for {duration(VISIBILITY_SECONDS)}.")
+    found = yield from _look_longer(dialect, spec, identity)
+    if found is not None:
+        return found
+    message = (
+        f"{error} No cluster named {spec.cluster_name!r} has shown up within {duration(VISIBILITY_SECONDS)}; "
+        "a retry of the task looks again before it asks again."
+    )
+    raise OutcomeUnknownError(message) from error
+
+
+def _look_longer(dialect: Dialect, spec: ClusterSpec, identity: Identity) -> Flow[Cluster | None]:
     for seconds in _looks():
         yield from Pause(seconds)
         try:
@@ -328,11 +347,7 @@ def _look_for_effect(
             continue
         if found is not None:
             return found
-    message = (
-        f"{error} No cluster named {spec.cluster_name!r} has shown up within {duration(VISIBILITY_SECONDS)}; "
-        "a retry of the task looks again before it asks again."
-    )
-    raise OutcomeUnknownError(message) from error
+    return None
 
 
 def _looks() -> list[float]:

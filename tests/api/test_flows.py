@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.call import Note
+from airflow_provider_together.api.call import Call, Note, Pause
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
 from airflow_provider_together.api.flows import (
     VISIBILITY_SECONDS,
@@ -269,6 +269,35 @@ def test_looks_that_all_fail_after_a_lost_answer_leave_the_outcome_unknown(diale
 def test_a_key_that_is_refused_after_a_lost_answer_ends_the_looking(dialect: Dialect) -> None:
     refusal = AuthenticationError("no", status=401)
     assert creating(dialect, [[], LOST, refusal])[1] is refusal
+
+
+def test_a_try_that_follows_a_killed_one_looks_for_as_long_as_a_list_may_lag(dialect: Dialect) -> None:
+    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS)
+    late = cluster_with("c-9", cluster_name=OURS)
+    script, end = creating(dialect, [[], [], BUSY, [late]], spec=OUR_SPEC, identity=identity)
+    assert end == Creation(late, is_ours=True)
+    assert "POST" not in script.requests
+
+
+def test_a_try_that_follows_a_killed_one_asks_when_nothing_has_shown_up(dialect: Dialect) -> None:
+    made = cluster_with("c-9", cluster_name=OURS)
+    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS)
+    flow = create_or_adopt(dialect, OUR_SPEC, identity, if_exists="adopt")
+    step, steps = next(flow), []
+    while not (isinstance(step, Call) and step.method == "POST"):
+        steps.append(step)
+        step = flow.send([] if isinstance(step, Call) else 0.0)
+    assert sum(pause.seconds for pause in steps if isinstance(pause, Pause)) == VISIBILITY_SECONDS
+    assert isinstance(flow.send(made), Created)
+    flow.close()
+
+
+def test_a_try_that_follows_a_deleted_cluster_asks_at_once(dialect: Dialect) -> None:
+    made = cluster_with("c-9", cluster_name=OURS)
+    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS, recorded_id="c-1")
+    script, end = creating(dialect, [[], made], spec=OUR_SPEC, identity=identity)
+    assert end == Creation(made, is_ours=True)
+    assert script.pauses == []
 
 
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
