@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_together.demo.airflow_api import Run
 from airflow_provider_together.demo.airflow_stack import AirflowStack
-from airflow_provider_together.emulator import Emulator
+from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.links.gpu_cluster import CONSOLE_URL
 from tests.e2e.conftest import CANARY_KEY, CANARY_TOKEN
 
@@ -92,31 +94,75 @@ waiting_create()
 """
 
 
-def wait_for_trigger(stack: AirflowStack, cloud: Emulator, run: Run) -> None:
-    """Wait until the triggerer looks at the cluster: before that nobody hears of the end of a deferred task."""
+@contextmanager
+def never_ready(cloud: Emulator) -> Iterator[None]:
+    """Keep clusters from becoming READY, so that a slow machine does not miss the wait."""
+    cloud.inject(Fault(route="get_cluster", kind="status_word", word="PENDING", times=None))
+    try:
+        yield
+    finally:
+        cloud.clear_faults()
+
+
+def wait_for_look(stack: AirflowStack, cloud: Emulator, run: Run, *, state: str) -> None:
+    """Wait until the task is in that state and its cluster is looked at: before that nobody hears of its end."""
+    stack.wait_for_task(run, "create", state)
+    cluster_id = stack.wait_for(
+        lambda: stack.api.xcom(run, "create", key="cluster_id"), what="the cluster is known", timeout=60
+    )
     seen = len(cloud.requests)
-    stack.wait_for_task(run, "create", "deferred")
     stack.wait_for(
-        lambda: any(request.route == "get_cluster" for request in cloud.requests[seen:]),
-        what="the triggerer looks at the cluster",
+        lambda: any(r.method == "GET" and r.path.endswith(cluster_id) for r in cloud.requests[seen:]),
+        what="a look at the cluster",
         timeout=60,
     )
 
 
 def test_marking_a_deferred_create_as_failed_gives_the_cluster_back(stack: AirflowStack, cloud: Emulator) -> None:
     stack.dags.write("waiting_create.py", WAITING_CREATE)
-    run = stack.start_run("waiting_create")
-    wait_for_trigger(stack, cloud, run)
-    stack.api.set_task_state(run, "create", "failed")
-    stack.wait_for(lambda: not cloud.alive(), what="the cluster is given back", timeout=60)
+    with never_ready(cloud):
+        run = stack.start_run("waiting_create")
+        wait_for_look(stack, cloud, run, state="deferred")
+        stack.api.set_task_state(run, "create", "failed")
+        stack.wait_for(lambda: not cloud.alive(), what="the cluster is given back", timeout=60)
+
+
+def test_marking_a_create_that_waits_in_a_worker_as_failed_gives_the_cluster_back(
+    stack: AirflowStack, cloud: Emulator
+) -> None:
+    text = WAITING_CREATE.replace("waiting_create", "busy_create").replace("deferrable=True", "deferrable=False")
+    stack.dags.write("busy_create.py", text)
+    with never_ready(cloud):
+        run = stack.start_run("busy_create")
+        wait_for_look(stack, cloud, run, state="running")
+        stack.api.set_task_state(run, "create", "failed")
+        stack.wait_for(lambda: not cloud.alive(), what="the cluster is given back", timeout=60)
+
+
+def test_a_worker_that_is_killed_while_it_waits_leads_to_the_same_cluster(stack: AirflowStack, cloud: Emulator) -> None:
+    text = WAITING_CREATE.replace("waiting_create", "killed_create").replace("deferrable=True", "deferrable=False")
+    text = text.replace("poll_interval=1,", "poll_interval=1, retries=1, retry_delay=timedelta(seconds=1),")
+    stack.dags.write("killed_create.py", "from datetime import timedelta\n" + text)
+    made = len(cloud.clusters())
+    with never_ready(cloud):
+        run = stack.start_run("killed_create")
+        wait_for_look(stack, cloud, run, state="running")
+        stack.kill_task(run, "create")
+    assert stack.wait_for_run(run) == "success"
+    assert stack.api.task_instance(run, "create").try_number == 2
+    assert len(cloud.clusters()) == made + 1
+    (cluster,) = cloud.alive()
+    assert stack.api.xcom(run, "create") == cluster.cluster_id
+    cloud.reset()
 
 
 def test_a_cluster_survives_the_restart_of_the_triggerer(stack: AirflowStack, cloud: Emulator) -> None:
     stack.dags.write("waiting_create.py", WAITING_CREATE)
-    run = stack.start_run("waiting_create")
-    wait_for_trigger(stack, cloud, run)
-    stack.kill("triggerer")
-    stack.restart("triggerer")
+    with never_ready(cloud):
+        run = stack.start_run("waiting_create")
+        wait_for_look(stack, cloud, run, state="deferred")
+        stack.kill("triggerer")
+        stack.restart("triggerer")
     assert stack.wait_for_run(run) == "success"
     (cluster,) = cloud.alive()
     assert stack.api.xcom(run, "create") == cluster.cluster_id
