@@ -136,10 +136,11 @@ class _Wait(ABC):
 
     def memory(self) -> dict[str, Any]:
         """Return, as JSON, what a wait that goes on in another process must know."""
-        return {"word": self.last_word, "refused_since": self._refused_since or 0.0}
+        return {"started": self.started, "word": self.last_word, "refused_since": self._refused_since or 0.0}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on where another process stopped."""
+        self.started = memory.get("started", self.started)
         self.last_word = memory.get("word", "")
         self._refused_since = memory.get("refused_since") or None
 

@@ -33,7 +33,7 @@ from airflow_provider_together.compat import (
     TaskDeferralTimeout,
     state_store,
 )
-from airflow_provider_together.exceptions import SpecError
+from airflow_provider_together.exceptions import SpecError, TogetherError
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
@@ -205,8 +205,13 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         """Ask for the deletion of the cluster, within the few seconds that Airflow grants."""
         super().on_kill()
         creation = self._creation
-        if creation is not None and creation.is_ours and self._deletes_on_failure:
+        if creation is None or not creation.is_ours or not self._deletes_on_failure:
+            return
+        try:
             self.delete_now(creation.cluster.cluster_id)
+        except TogetherError as error:
+            # Raised from a signal handler it would strike the task at any line.
+            self.log.error("%s Cluster %s is still billed.", error, creation.cluster.cluster_id)  # noqa: TRY400
 
     @property
     def _deletes_on_failure(self) -> bool:

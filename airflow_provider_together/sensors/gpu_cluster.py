@@ -95,7 +95,7 @@ class ClusterReadySensor(BaseSensorOperator):
         store = state_store(context)
         with task_failures():
             if self._wait is None:
-                self._wait = self._new_wait(context)
+                self._wait = self._new_wait()
                 self._wait.recall(store.get(_MEMORY, {}))
             look = self._look(self._wait)
         if self.reschedule:
@@ -131,12 +131,11 @@ class ClusterReadySensor(BaseSensorOperator):
             raise AirflowSensorTimeout(str(error)) from error
         raise AirflowFailException(str(error)) from error
 
-    def _new_wait(self, context: Context) -> ReadyWait:
+    def _new_wait(self) -> ReadyWait:
         """Start a wait without a deadline: in the worker the sensor's own timeout ends it."""
-        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return ReadyWait(
             self.cluster_id,
-            started=self.hook.client.now() if first is None else first.timestamp(),
+            started=self.hook.client.now(),
             poll_interval=self.poke_interval,
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,

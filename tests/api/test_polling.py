@@ -247,7 +247,7 @@ def test_a_wait_that_goes_on_does_not_repeat_its_news() -> None:
 def test_no_memory_is_a_new_wait() -> None:
     wait = ready_wait()
     wait.recall({})
-    assert wait.memory() == {"word": "", "refused_since": 0.0}
+    assert wait.memory() == {"started": START, "word": "", "refused_since": 0.0}
 
 
 def test_a_list_that_lags_makes_a_wait_for_the_end_go_on() -> None:

@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_together.api.specs import ClusterSpec
+from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
@@ -28,6 +29,8 @@ MODES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=list(MODES))
 def mode(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.param == "reschedule" and not TRIGGERS_HAVE_ON_KILL:
+        pytest.skip("dag.test() of Airflow 3.1 reschedules a task only once: it takes the first date for a text")
     return MODES[request.param]
 
 
