@@ -8,9 +8,9 @@ A flow decides what to ask next; it sends nothing, sleeps never and reads no clo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.models import Cluster, SharedVolume
@@ -28,6 +28,8 @@ from airflow_provider_together.exceptions import (
 if TYPE_CHECKING:
     from airflow_provider_together.api.dialects import Dialect
     from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
+
+T = TypeVar("T")
 
 IfExists = Literal["adopt", "fail"]
 
@@ -116,10 +118,10 @@ def create_or_adopt(dialect: Dialect, spec: ClusterSpec, identity: Identity, *, 
     :raises OutcomeUnknownError: if nobody can tell whether the POST was carried out.
     """
     create = dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
-    found = _oldest(identity, spec, (yield from dialect.list_clusters()))
+    found = yield from _find_cluster(dialect, spec, identity)
     if found is None and identity.has_open_request:
         yield Note(f"An earlier try may have asked for it. Looking for it for {duration(VISIBILITY_SECONDS)}.")
-        found = yield from _look_longer(dialect, spec, identity)
+        found = yield from _look_longer(lambda: _find_cluster(dialect, spec, identity))
     if found is not None:
         creation = _adopted(found, spec, identity, if_exists=if_exists)
         message = f"Adopting {_described(found)}: it exists already."
@@ -251,16 +253,10 @@ def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists:
     try:
         return (yield from create)
     except OutcomeUnknownError:
-        for seconds in _looks():
-            yield from Pause(seconds)
-            try:
-                found = yield from _find_volume(dialect, spec.volume_name)
-            except TransientError as failed:
-                yield Note(f"{failed} Looking again.")
-                continue
-            if found is not None:
-                return found
-        raise
+        found = yield from _look_longer(lambda: _find_volume(dialect, spec.volume_name))
+        if found is None:
+            raise
+        return found
 
 
 def _poll(dialect: Dialect, wait: ReadyWait | GoneWait) -> Flow[Look]:
@@ -326,7 +322,7 @@ def _look_for_effect(
 ) -> Flow[Cluster]:
     """Look for the cluster of a POST whose answer was lost, for as long as a list may lag."""
     yield Note(f"{error} Looking for it for {duration(VISIBILITY_SECONDS)}.")
-    found = yield from _look_longer(dialect, spec, identity)
+    found = yield from _look_longer(lambda: _find_cluster(dialect, spec, identity))
     if found is not None:
         return found
     message = (
@@ -336,11 +332,16 @@ def _look_for_effect(
     raise OutcomeUnknownError(message) from error
 
 
-def _look_longer(dialect: Dialect, spec: ClusterSpec, identity: Identity) -> Flow[Cluster | None]:
+def _find_cluster(dialect: Dialect, spec: ClusterSpec, identity: Identity) -> Flow[Cluster | None]:
+    return _oldest(identity, spec, (yield from dialect.list_clusters()))
+
+
+def _look_longer(look: Callable[[], Flow[T | None]]) -> Flow[T | None]:
+    """Look again and again for something that was asked for, for as long as a list may lag."""
     for seconds in _looks():
         yield from Pause(seconds)
         try:
-            found = _oldest(identity, spec, (yield from dialect.list_clusters()))
+            found = yield from look()
         except TransientError as failed:
             # Ending here would look like an error after which asking again is safe.
             yield Note(f"{failed} Looking again.")
