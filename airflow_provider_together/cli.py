@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_together.api.naming import deployment_id
 from airflow_provider_together.exceptions import TogetherError
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ def _parser() -> argparse.ArgumentParser:
     delete.add_argument("--yes", action="store_true", help="do not ask")
     delete.add_argument("--timeout", type=float, default=1800.0, help="seconds to wait (default: 1800)")
     delete.add_argument("--poll-interval", type=float, default=5.0, help="seconds between two looks (default: 5)")
+
+    sweep = _cluster_action(commands, "sweep", "name forgotten clusters of this Airflow, or delete them", _sweep)
+    sweep.add_argument("--delete", action="store_true", help="delete them; otherwise nothing is changed")
+    sweep.add_argument(
+        "--lifetime-only",
+        action="store_true",
+        help="go by the end of life in the names alone, without this Airflow's database; needs a deployment",
+    )
+    sweep.add_argument("--deployment", help="deployment in the names (default: this Airflow's)")
+    sweep.add_argument("--price", type=float, help="price per GPU and hour, to say what is saved")
+    sweep.add_argument("--timeout", type=float, default=1800.0, help="seconds to wait for the end (default: 1800)")
+    sweep.add_argument("--poll-interval", type=float, default=5.0, help="seconds between two looks (default: 5)")
     return parser
 
 
@@ -130,6 +143,37 @@ def _delete(parsed: argparse.Namespace) -> int:
         print(f"Cluster {cluster.cluster_id} is not gone ({look.verdict.value}); it is still billed.", file=sys.stderr)
         return 1
     return 0
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    from airflow_provider_together.api.sweep import Fate  # noqa: PLC0415
+
+    hook = _hook(parsed.conn_id)
+    with contextlib.redirect_stdout(sys.stderr):
+        from airflow_provider_together.compat import has_database  # noqa: PLC0415
+        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415
+        from airflow_provider_together.hooks.sweeping import report, sweep_clusters  # noqa: PLC0415
+
+        lifetime_only = parsed.lifetime_only or not has_database()
+    deployment = parsed.deployment or hook.settings.deployment or None
+    if lifetime_only:
+        print("Going by the ends of life in the names alone, without Airflow.", file=sys.stderr)
+    if lifetime_only and deployment is None:
+        print("Without Airflow's database nobody knows this deployment: give --deployment.", file=sys.stderr)
+        return 2
+    findings = sweep_clusters(
+        hook,
+        None if lifetime_only else registry(),
+        deployment=deployment and deployment_id(deployment),
+        delete=parsed.delete,
+        timeout=parsed.timeout,
+        poll_interval=parsed.poll_interval,
+        say=lambda sentence: print(sentence, file=sys.stderr),
+    )
+    print("\n".join(report(findings, now=hook.client.now(), price=parsed.price)))
+    if any(finding.fate is Fate.FORGOTTEN for finding in findings) and not parsed.delete:
+        print("Nothing was deleted: give --delete.")
+    return 1 if any(finding.fate is Fate.STUCK for finding in findings) else 0
 
 
 def _is_confirmed(cluster: Cluster) -> bool:

@@ -7,9 +7,11 @@ lets them go on without it. No other module asks for a version.
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, Variable
 from airflow.triggers.base import BaseTrigger
 
 try:
@@ -48,11 +50,16 @@ __all__ = [
     "StateStore",
     "TaskDeferralError",
     "TaskDeferralTimeout",
+    "Variables",
     "aget_connection",
     "conf",
     "get_connection",
+    "has_database",
+    "has_state_store",
     "is_task_over",
+    "run_state",
     "state_store",
+    "variables",
 ]
 
 #: Since 3.3 the triggerer calls a trigger's ``on_kill`` when a user ends its task; before, nobody says why a
@@ -87,6 +94,103 @@ def state_store(context: Context) -> StateStore:
     """Return the task's storage; before 3.3 one that forgets."""
     store = cast("dict[str, Any]", context).get("task_state_store")
     return _NoStore() if store is None else cast("StateStore", store)
+
+
+def has_state_store(context: Context) -> bool:
+    """Whether the task has a storage that keeps what it is given."""
+    return not isinstance(state_store(context), _NoStore)
+
+
+class Variables(Protocol):
+    """The Airflow variables, which all processes of one deployment share."""
+
+    def get(self, key: str) -> str | None:
+        """Return a variable; None if there is none."""
+        ...
+
+    def set(self, key: str, value: str, *, description: str) -> None:
+        """Store a variable, whether it existed or not."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a variable, if it exists."""
+        ...
+
+
+class _TaskVariables:
+    """Through the API that a task has."""
+
+    def get(self, key: str) -> str | None:
+        return cast("str | None", Variable.get(key, default=None))
+
+    def set(self, key: str, value: str, *, description: str) -> None:
+        Variable.set(key, value, description=description)
+
+    def delete(self, key: str) -> None:
+        Variable.delete(key)
+
+
+class _ServerVariables:
+    """In the metadata database, as Airflow's own commands do it."""
+
+    def get(self, key: str) -> str | None:
+        from airflow.models.variable import Variable as Stored  # noqa: PLC0415 - brings the database
+
+        return cast("str | None", Stored.get(key, default_var=None))
+
+    def set(self, key: str, value: str, *, description: str) -> None:
+        from airflow.models.variable import Variable as Stored  # noqa: PLC0415
+
+        Stored.set(key, value, description=description)
+
+    def delete(self, key: str) -> None:
+        from airflow.models.variable import Variable as Stored  # noqa: PLC0415
+
+        Stored.delete(key)
+
+
+def variables() -> Variables | None:
+    """Return Airflow's variables; None where no Airflow runs: neither in a task nor in a command of Airflow's."""
+    if _is_in_task():
+        return _TaskVariables()
+    return _ServerVariables() if os.environ.get("_AIRFLOW_PROCESS_CONTEXT") == "server" else None
+
+
+def _is_in_task() -> bool:
+    # As Airflow's own models find it out.
+    return hasattr(sys.modules.get("airflow.sdk.execution_time.task_runner"), "SUPERVISOR_COMMS")
+
+
+def has_database() -> bool:
+    """Whether the metadata database of an Airflow answers to a command."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - comes with Airflow
+
+    try:
+        run_state("", "")
+    except SQLAlchemyError:
+        return False
+    return True
+
+
+def run_state(dag_id: str, run_id: str) -> str | None:
+    """
+    Return the state of a DAG run; None if there is no such run, or no such DAG any more.
+
+    It asks whoever answers here: the API that a task has, or the metadata database.
+    """
+    if _is_in_task():
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
+
+        if not RuntimeTaskInstance.get_dr_count(dag_id, run_ids=[run_id]):
+            return None
+        return str(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
+    from airflow.models.dagrun import DagRun  # noqa: PLC0415 - brings the database
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import select  # noqa: PLC0415 - comes with Airflow
+
+    with create_session() as session:
+        state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    return None if state is None else str(state)
 
 
 def get_connection(conn_id: str) -> Connection:

@@ -28,7 +28,8 @@ ALLOWED = {
     "api.call": {"exceptions"},
     "api.naming": {"exceptions"},
     "api.settings": {"exceptions"},
-    "api.polling": {"api.models", "api.phase", "exceptions"},
+    "api.polling": {"api.models", "api.naming", "api.phase", "exceptions"},
+    "api.identity": {"api.call", "api.models", "api.naming"},
     "api.dialects.wire": {"api.models", "api.specs", "exceptions"},
     "api.dialects.tcloud": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
     "api.dialects.compute": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
@@ -42,7 +43,17 @@ ALLOWED = {
     },
     "api.answer": {"api.call", "api.settings", "exceptions"},
     "api.retry": {"api.call", "exceptions"},
-    "api.flows": {"api.call", "api.dialects", "api.models", "api.naming", "api.polling", "api.specs", "exceptions"},
+    "api.flows": {
+        "api.call",
+        "api.dialects",
+        "api.identity",
+        "api.models",
+        "api.naming",
+        "api.polling",
+        "api.specs",
+        "exceptions",
+    },
+    "api.sweep": {"api.call", "api.dialects", "api.flows", "api.models", "api.naming", "api.polling"},
     "api.client": {"api.answer", "api.call", "api.dialects", "api.retry", "api.settings", "exceptions"},
 }
 #: Modules that talk to the network, wait or read a clock, and who may have them.

@@ -66,7 +66,11 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that the caller may want to log or to store before the flow goes on."""
+    """
+    Something that the caller may want to log or to store before the flow goes on, or that the flow asks him.
+
+    :param message: a sentence for the log; empty for a question.
+    """
 
     message: str
 

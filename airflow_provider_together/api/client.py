@@ -41,14 +41,15 @@ LARGEST_ANSWER = 256 * 2**20
 #: which is just being closed would end with nobody knowing whether it was carried out.
 KEEP_ALIVE = 4.0
 
-#: What is done with a flow's notes unless the caller wants them.
-NoteTaker = Callable[[Note], None]
+#: What is done with a flow's notes; what it returns goes back into the flow, for notes that ask something.
+NoteTaker = Callable[[Note], Any]
 Sleep = Callable[[float], None]
 AsyncSleep = Callable[[float], Awaitable[None]]
 
 
 def _log_note(note: Note) -> None:
-    log.info("%s", note.message)
+    if note.message:
+        log.info("%s", note.message)
 
 
 class Clock:

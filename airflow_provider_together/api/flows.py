@@ -9,12 +9,20 @@ A flow decides what to ask next; it sends nothing, sleeps never and reads no clo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.identity import (
+    Created,
+    Creation,
+    Identity,
+    Intent,
+    Recall,
+    Record,
+    Withdrawn,
+)
 from airflow_provider_together.api.models import Cluster, SharedVolume
-from airflow_provider_together.api.naming import ClusterName, Owner
+from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict, duration
 from airflow_provider_together.exceptions import (
     NameTakenError,
@@ -22,7 +30,6 @@ from airflow_provider_together.exceptions import (
     OutcomeUnknownError,
     SpecMismatchError,
     TogetherError,
-    TransientError,
 )
 
 if TYPE_CHECKING:
@@ -38,105 +45,58 @@ IfExists = Literal["adopt", "fail"]
 VISIBILITY_SECONDS = 60.0
 _FIRST_LOOK = 1.0
 _LONGEST_LOOK = 15.0
+#: Seconds between seeing two clusters of one owner and choosing, so that all its tries have recorded theirs.
+_SETTLING = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Intent(Note):
-    """A cluster of this name is about to be asked for."""
-
-    cluster_name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawn(Note):
-    """The cluster of the last intent was refused: it was not made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Created(Note):
-    """This cluster exists now, and is ours."""
-
-    cluster: Cluster | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Creation:
+def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
+    dialect: Dialect,
+    spec: ClusterSpec,
+    identity: Identity,
+    *,
+    if_exists: IfExists,
+    visibility: float = VISIBILITY_SECONDS,
+    heal: str | None = None,
+) -> Flow[Creation]:
     """
-    How a create ended.
+    Make a cluster, unless there is one already that this create is about; of several of this owner keep one.
 
-    :param cluster: the cluster.
-    :param is_ours: whether this owner made it; False for somebody else's that the user said to adopt.
-    """
-
-    cluster: Cluster
-    is_ours: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """
-    How a cluster is recognised as the one that a create is about.
-
-    :param owner: for a name that we made: the task instance in it. None for a name of the user's own.
-    :param recorded_id: id that this owner noted after an earlier create.
-    :param recorded_name: name that this owner noted before an earlier create.
-    """
-
-    owner: Owner | None = None
-    recorded_id: str | None = None
-    recorded_name: str | None = None
-
-    @property
-    def has_open_request(self) -> bool:
-        """Whether an earlier try asked for a cluster and never learned what came of it."""
-        return bool(self.recorded_name) and not self.recorded_id
-
-    def matches(self, cluster: Cluster, spec: ClusterSpec) -> bool:
-        """Whether the cluster has the name that is looked for."""
-        if self.owner is None:
-            return cluster.cluster_name == spec.cluster_name
-        name = ClusterName.parse(cluster.cluster_name)
-        return name is not None and name.is_of(self.owner)
-
-    def is_made_by_owner(self, cluster: Cluster) -> bool:
-        """Whether there is proof that this owner made the cluster."""
-        if self.owner is not None or cluster.cluster_id == self.recorded_id:
-            return True
-        return self.recorded_name is not None and cluster.cluster_name == self.recorded_name
-
-
-def create_or_adopt(dialect: Dialect, spec: ClusterSpec, identity: Identity, *, if_exists: IfExists) -> Flow[Creation]:
-    """
-    Make a cluster, unless there is one already that this create is about.
-
-    It looks before it asks, and looks again when the answer to its one POST is lost.
+    It looks before it asks, looks again when the answer to its one POST is lost, and looks after it for what
+    another try of the same owner may have made at the same time.
 
     :param identity: how that cluster would be recognised.
     :param if_exists: ``adopt`` takes a live one, ``fail`` refuses one that this owner did not make.
+    :param visibility: seconds that a new cluster may take to show in the list.
+    :param heal: deployment whose clusters are deleted where their end of life has passed; None for none.
     :raises NameTakenError: if somebody else's live cluster has the name and ``if_exists`` is ``fail``.
     :raises SpecMismatchError: if the live one is not what the spec describes.
     :raises OutcomeUnknownError: if nobody can tell whether the POST was carried out.
     """
     create = dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
-    found = yield from _find_cluster(dialect, spec, identity)
-    if found is None and identity.has_open_request:
-        yield Note(f"An earlier try may have asked for it. Looking for it for {duration(VISIBILITY_SECONDS)}.")
-        found = yield from _look_longer(lambda: _find_cluster(dialect, spec, identity))
+    name = spec.cluster_name
+    record = yield from Recall()
+    found = yield from _find_cluster(dialect, name, identity, record, heal=heal)
+    if found is None and record.has_open_request:
+        yield Note(f"An earlier try may have asked for it. Looking for it for {duration(visibility)}.")
+        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity, record), visibility)
+    if found is None:
+        record = yield from Recall()  # by now a try beside this one may have made it
+        found = yield from _recorded_cluster(dialect, record, visibility)
     if found is not None:
-        creation = _adopted(found, spec, identity, if_exists=if_exists)
+        creation = _adopted(found, spec, is_ours=identity.owns(found, record), if_exists=if_exists)
         message = f"Adopting {_described(found)}: it exists already."
         yield (Created(message, found) if creation.is_ours else Note(f"{message} It is not ours, so it stays alive."))
         return creation
-    yield Intent(f"Asking for {_wanted(spec)}.", spec.cluster_name)
+    yield Intent(f"Asking for {_wanted(spec)}.", name)
     try:
         cluster = yield from create
     except OutcomeUnknownError as error:
-        cluster = yield from _look_for_effect(dialect, spec, identity, error)
+        cluster = yield from _look_for_effect(dialect, name, identity, error, visibility)
     except TogetherError:
-        yield Withdrawn(f"Cluster {spec.cluster_name!r} was not made.")
+        yield Withdrawn(f"Cluster {name!r} was not made.")
         raise
-    yield Created(f"Created {_described(cluster)}.", cluster)
-    return Creation(cluster, is_ours=True)
+    kept = yield from _claim(dialect, cluster, identity, visibility, past_id=record.cluster_id)
+    return Creation(kept, is_ours=True)
 
 
 def wait_until_ready(dialect: Dialect, wait: ReadyWait) -> Flow[Look]:
@@ -253,7 +213,7 @@ def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists:
     try:
         return (yield from create)
     except OutcomeUnknownError:
-        found = yield from _look_longer(lambda: _find_volume(dialect, spec.volume_name))
+        found = yield from _look_longer(lambda: _find_volume(dialect, spec.volume_name), VISIBILITY_SECONDS)
         if found is None:
             raise
         return found
@@ -280,20 +240,135 @@ def _poll_once(dialect: Dialect, wait: ReadyWait | GoneWait) -> Flow[Look]:
     return look
 
 
-def _oldest(identity: Identity, spec: ClusterSpec, clusters: Sequence[Cluster]) -> Cluster | None:
-    """Return the live cluster that the create is about; of several the oldest, ties broken by id."""
-    matching = [c for c in clusters if c.phase.is_alive and identity.matches(c, spec)]
-    return min(matching, key=lambda c: (c.cluster_id != identity.recorded_id, _age_key(c)), default=None)
+def _find_cluster(
+    dialect: Dialect, name: str, identity: Identity, record: Record, *, heal: str | None = None
+) -> Flow[Cluster | None]:
+    """Look for the live cluster that a create is about; give back what of ours has ended, failed or is one too many."""
+    clusters = yield from dialect.list_clusters()
+    now = yield from Pause(0)
+    usable = []
+    for cluster in clusters:
+        parsed = ClusterName.parse(cluster.cluster_name)
+        is_match = identity.matches(cluster, name)
+        is_ours = is_match and identity.owns(cluster, record)
+        is_healed = parsed is not None and parsed.deployment == heal
+        if not cluster.phase.has_to_be_deleted:
+            continue
+        if (is_ours or is_healed) and parsed is not None and parsed.is_over(now):
+            yield from _give_back(dialect, cluster, why="its end of life has passed")
+        elif is_ours and not cluster.phase.is_alive:
+            yield from _give_back(dialect, cluster, why="it has failed, and is replaced")
+        elif is_match and cluster.phase.is_alive:
+            usable.append(cluster)
+    return (yield from _keep_one(dialect, usable, identity, record))
 
 
-def _age_key(cluster: Cluster) -> tuple[float, str, str]:
-    # The older API tells no creation time; the end of life in the name grows with it.
-    created = cluster.created_at.timestamp() if cluster.created_at is not None else float("inf")
-    return (created, cluster.cluster_name, cluster.cluster_id)
+def _recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Flow[Cluster | None]:
+    """
+    Ask for the recorded cluster by its id, since a list may miss one that lives.
+
+    One that was recorded just now is asked for until it may be expected to be visible.
+    """
+    if record.cluster_id is None:
+        return None
+    get = dialect.get_cluster(record.cluster_id)
+    while True:
+        try:
+            cluster = yield from get
+        except NotFoundError:
+            now = yield from Pause(0)
+            age = now - record.noted_at
+            if not 0 <= age < visibility:
+                return None
+            yield from Pause(min(_LONGEST_LOOK, visibility - age))
+        else:
+            return cluster if cluster.phase.is_alive else None
 
 
-def _adopted(cluster: Cluster, spec: ClusterSpec, identity: Identity, *, if_exists: IfExists) -> Creation:
-    is_ours = identity.is_made_by_owner(cluster)
+def _claim(
+    dialect: Dialect, made: Cluster, identity: Identity, visibility: float, *, past_id: str | None
+) -> Flow[Cluster]:
+    """
+    Have the cluster that was just made recorded as the owner's, unless another try was faster.
+
+    An earlier try that was cut off from Airflow may ask at the same time. Both look after they have asked, so that
+    at least the later one sees both clusters, and both go by the same order.
+
+    :param past_id: cluster that was on record before, and is known not to live.
+    """
+    record, rival = (yield from Recall()), None
+    if record.cluster_id not in {made.cluster_id, past_id}:
+        rival = yield from _recorded_cluster(dialect, record, 0)
+    if rival is not None:
+        yield Created(f"Another try of this task has made {_described(rival)}.", rival)
+        yield from _give_back(dialect, made, why="one is enough")
+        return rival
+    yield Created(f"Created {_described(made)}.", made)
+    if identity.owner is None:
+        return made  # another cluster of the user's own name may be anybody's
+    for pause in _looks(visibility) if identity.is_retry else [0.0]:
+        yield from Pause(pause)
+        try:
+            clusters = yield from dialect.list_clusters().once()
+        except TogetherError as error:
+            yield Note(f"{error} Whether this task has a second cluster is left to later looks.")
+            continue
+        alive = [c for c in clusters if c.phase.is_alive and identity.matches(c, made.cluster_name)]
+        if rivals := [c for c in alive if c.cluster_id != made.cluster_id]:
+            return (yield from _settle(dialect, made, rivals, identity))
+    return made
+
+
+def _settle(dialect: Dialect, made: Cluster, rivals: list[Cluster], identity: Identity) -> Flow[Cluster]:
+    """Choose between clusters of tries that ran at the same time, as each of them would choose."""
+    yield from Pause(_SETTLING)  # for the others to have recorded theirs
+    record = yield from Recall()
+    try:
+        mine = yield from dialect.get_cluster(made.cluster_id).once()
+    except NotFoundError:
+        candidates = rivals  # another try has chosen already
+    except TogetherError:
+        candidates = [made, *rivals]
+    else:
+        candidates = [mine, *rivals] if mine.phase.is_alive else rivals
+    kept = yield from _keep_one(dialect, candidates, identity, record)
+    if kept is None or kept.cluster_id == made.cluster_id:
+        return made
+    yield Created(f"Another try of this task has made {_described(kept)}.", kept)
+    return kept
+
+
+def _keep_one(
+    dialect: Dialect, clusters: Sequence[Cluster], identity: Identity, record: Record
+) -> Flow[Cluster | None]:
+    """
+    Return the cluster that counts, and give back the others of this owner.
+
+    The oldest counts. Where Together tells no time of creation it is the recorded one; ties are broken by id.
+    """
+    ordered = sorted(clusters, key=lambda c: (_created(c), not record.proves(c), c.cluster_name, c.cluster_id))
+    if identity.owner is not None:
+        for surplus in ordered[1:]:
+            yield from _give_back(dialect, surplus, why=f"its task has cluster {ordered[0].cluster_id} already")
+    return ordered[0] if ordered else None
+
+
+def _created(cluster: Cluster) -> float:
+    return cluster.created_at.timestamp() if cluster.created_at is not None else float("inf")
+
+
+def _give_back(dialect: Dialect, cluster: Cluster, *, why: str) -> Flow[None]:
+    """Ask for the deletion of a cluster that is ours and one too many; a failure is told and left to the sweep."""
+    yield Note(f"Deleting {_described(cluster)}: {why}.")
+    try:
+        yield from dialect.delete_cluster(cluster.cluster_id).once()
+    except NotFoundError:
+        return
+    except TogetherError as error:
+        yield Note(f"{error} Cluster {cluster.cluster_id} is still billed; the next create or sweep tries again.")
+
+
+def _adopted(cluster: Cluster, spec: ClusterSpec, *, is_ours: bool, if_exists: IfExists) -> Creation:
     if not is_ours and if_exists == "fail":
         message = (
             f"{_described(cluster)} lives already, and nothing says that this task made it: choose another "
@@ -318,45 +393,56 @@ def _differences(cluster: Cluster, spec: ClusterSpec) -> list[str]:
 
 
 def _look_for_effect(
-    dialect: Dialect, spec: ClusterSpec, identity: Identity, error: OutcomeUnknownError
+    dialect: Dialect, name: str, identity: Identity, error: OutcomeUnknownError, visibility: float
 ) -> Flow[Cluster]:
     """Look for the cluster of a POST whose answer was lost, for as long as a list may lag."""
-    yield Note(f"{error} Looking for it for {duration(VISIBILITY_SECONDS)}.")
-    found = yield from _look_longer(lambda: _find_cluster(dialect, spec, identity))
+    yield Note(f"{error} Looking for it for {duration(visibility)}.")
+    try:
+        # What was asked for just now is ours, if it is there.
+        record = Record(name, has_open_request=True)
+        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity, record), visibility)
+    except TogetherError as failed:
+        # Ending with that would look like an error after which asking again is safe.
+        message = f"{error} Looking for its effect failed: {failed} A retry of the task looks before it asks again."
+        raise OutcomeUnknownError(message) from failed
     if found is not None:
         return found
     message = (
-        f"{error} No cluster named {spec.cluster_name!r} has shown up within {duration(VISIBILITY_SECONDS)}; "
+        f"{error} No cluster named {name!r} has shown up within {duration(visibility)}; "
         "a retry of the task looks again before it asks again."
     )
     raise OutcomeUnknownError(message) from error
 
 
-def _find_cluster(dialect: Dialect, spec: ClusterSpec, identity: Identity) -> Flow[Cluster | None]:
-    return _oldest(identity, spec, (yield from dialect.list_clusters()))
+def _look_longer(look: Callable[[], Flow[T | None]], seconds: float) -> Flow[T | None]:
+    """
+    Look again and again for something that was asked for, for as long as a list may lag.
 
-
-def _look_longer(look: Callable[[], Flow[T | None]]) -> Flow[T | None]:
-    """Look again and again for something that was asked for, for as long as a list may lag."""
-    for seconds in _looks():
-        yield from Pause(seconds)
+    :raises TogetherError: if the last look failed: then nobody knows.
+    """
+    failure: TogetherError | None = None
+    for pause in _looks(seconds):
+        yield from Pause(pause)
         try:
             found = yield from look()
-        except TransientError as failed:
-            # Ending here would look like an error after which asking again is safe.
-            yield Note(f"{failed} Looking again.")
+        except TogetherError as error:
+            failure = error
+            yield Note(f"{error} Looking again.")
             continue
+        failure = None
         if found is not None:
             return found
+    if failure is not None:
+        raise failure
     return None
 
 
-def _looks() -> list[float]:
-    """Return the pauses between looks, in seconds, that add up to the visibility time."""
+def _looks(seconds: float) -> list[float]:
+    """Return the pauses between looks, in seconds, that add up to the given time."""
     pauses: list[float] = []
     pause = _FIRST_LOOK
-    while sum(pauses) < VISIBILITY_SECONDS:
-        pauses.append(min(pause, _LONGEST_LOOK, VISIBILITY_SECONDS - sum(pauses)))
+    while sum(pauses) < seconds:
+        pauses.append(min(pause, _LONGEST_LOOK, seconds - sum(pauses)))
         pause *= 2
     return pauses
 

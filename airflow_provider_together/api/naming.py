@@ -7,7 +7,7 @@ can tell whose they are and when they are over, without Airflow's database. A na
 
 * ``DEPLOYMENT``: which Airflow it belongs to.
 * ``WORDS``: dag and task, for people; nothing depends on them.
-* ``OWNER``: hash of deployment, dag, run, task and map index, the same for all tries of a task.
+* ``OWNER``: hash of dag, run, task and map index, the same for all tries of a task.
 * ``END``: when its life ends, in UTC to the minute, ``20260131t1530z``; ``open`` if nobody set an end.
 
 It imports nothing of the package but its exceptions.
@@ -65,8 +65,13 @@ class Owner:
 
     @property
     def digest(self) -> str:
-        """Twelve characters (60 bits) that stand for this owner in a name."""
-        parts = (self.deployment, self.dag_id, self.run_id, self.task_id, str(self.map_index))
+        """
+        Twelve characters (60 bits) that stand for this owner in a name.
+
+        The deployment stands beside them: so one look in a deployment's own memory tells whose a name is, whatever
+        the deployment was called when it was made.
+        """
+        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index))
         # Lengths keep ("a", "bc") and ("ab", "c") apart.
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_OWNER_LENGTH]
@@ -117,6 +122,10 @@ class ClusterName:
                 return None
         parsed = cls(match["deployment"], match["words"], match["owner"], end)
         return parsed if str(parsed) == text and len(text) <= LONGEST_NAME else None
+
+    def is_over(self, now: float) -> bool:
+        """Whether the end of life has passed, at a time in epoch seconds."""
+        return self.end_of_life is not None and self.end_of_life.timestamp() <= now
 
     def is_of(self, owner: Owner) -> bool:
         """Whether this is a name of a cluster for that owner, made by any of its tries."""

@@ -31,7 +31,13 @@ class Phase(StrEnum):
         """Whether a cluster in this phase may still be used, now or later."""
         return self in _ALIVE
 
+    @property
+    def has_to_be_deleted(self) -> bool:
+        """Whether somebody must ask for the deletion of a cluster in this phase, or it stays."""
+        return self not in _ENDING
 
+
+_ENDING = frozenset({Phase.DELETING, Phase.GONE})
 _ALIVE = frozenset({Phase.PENDING, Phase.READY, Phase.DEGRADED, Phase.PAUSED})
 
 #: Status words without case, blanks, hyphens and underscores. The first group of PENDING words is the

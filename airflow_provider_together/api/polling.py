@@ -3,8 +3,8 @@ What one look at a cluster means to somebody who waits for it.
 
 No client, no clock, no sleep: whoever polls tells what was seen and what time it is, and learns whether
 to go on and when to look again. Only a verdict or the deadline ends a wait; a server that fails, a
-connection that breaks, an answer that cannot be read or a list that lags never does. It imports the
-models and exceptions only.
+connection that breaks, an answer that cannot be read or a list that lags never does. It imports models, names
+and exceptions only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.exceptions import (
     ClusterFailedError,
@@ -36,6 +37,8 @@ ABSENCE_SECONDS = 60.0
 LONGEST_ASKED = 600.0
 #: A key that is refused is taken back as often by mistake as on purpose; after this many seconds the wait ends.
 REFUSAL_SECONDS = 300.0
+#: From this many seconds before a cluster's end of life on, those who wait or work on it are told.
+NEAR_END_SECONDS = 3600.0
 
 Reaction = Literal["wait", "ready", "fail"]
 REACTIONS: tuple[Reaction, ...] = ("wait", "ready", "fail")
@@ -94,6 +97,7 @@ class _Wait(ABC):
         self._failures = 0
         self._absent_since: float | None = None
         self._refused_since: float | None = None
+        self._is_end_told = False
 
     def on_cluster(self, cluster: Cluster, *, now: float) -> Look:
         """Judge an answer that shows the cluster."""
@@ -107,9 +111,12 @@ class _Wait(ABC):
             )
             self.last_word = cluster.status
         verdict = self._judge(cluster)
+        end = self._end_of_life(cluster, now)
         if verdict is not Verdict.GO_ON:
-            return Look(verdict, word=cluster.failure if verdict is Verdict.FAILED else cluster.status, news=news)
-        return self._go_on(self.poll_interval, now=now, news=f"{news}; {self._outlook(now)}" if news else "")
+            word = cluster.failure if verdict is Verdict.FAILED else cluster.status
+            return Look(verdict, word=word, news=f"{news}. {end}" if end else news)
+        outlook = f"{news}; {self._outlook(now)}" if news else ""
+        return self._go_on(self.poll_interval, now=now, news=". ".join(filter(None, (outlook, end))))
 
     def on_error(self, error: TogetherError, *, now: float) -> Look:
         """Judge a look that failed."""
@@ -136,13 +143,19 @@ class _Wait(ABC):
 
     def memory(self) -> dict[str, Any]:
         """Return, as JSON, what a wait that goes on in another process must know."""
-        return {"started": self.started, "word": self.last_word, "refused_since": self._refused_since or 0.0}
+        return {
+            "started": self.started,
+            "word": self.last_word,
+            "refused_since": self._refused_since or 0.0,
+            "is_end_told": self._is_end_told,
+        }
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on where another process stopped."""
         self.started = memory.get("started", self.started)
         self.last_word = memory.get("word", "")
         self._refused_since = memory.get("refused_since") or None
+        self._is_end_told = memory.get("is_end_told", False)
 
     def _on_absence(self, now: float) -> Look:
         is_first = self._absent_since is None
@@ -173,6 +186,12 @@ class _Wait(ABC):
 
     def _elapsed(self, now: float) -> str:
         return duration(now - self.started)
+
+    def _end_of_life(self, cluster: Cluster, now: float) -> str:
+        """Return, once, a warning that the end of the cluster's life is near."""
+        warning = "" if self._is_end_told else end_of_life_warning(cluster, now=now)
+        self._is_end_told = self._is_end_told or bool(warning)
+        return warning
 
 
 class ReadyWait(_Wait):
@@ -235,6 +254,9 @@ class GoneWait(_Wait):
     def _judge(self, cluster: Cluster) -> Verdict:
         return Verdict.GONE if cluster.phase is Phase.GONE else Verdict.GO_ON
 
+    def _end_of_life(self, cluster: Cluster, now: float) -> str:  # noqa: ARG002 - it is ending anyway
+        return ""
+
 
 def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") -> TogetherError:
     """
@@ -256,6 +278,26 @@ def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") 
     kind, sentence = sentences[verdict]
     error: TogetherError = kind(f"{sentence} {fate}".strip())
     return error
+
+
+def end_of_life_warning(cluster: Cluster, *, now: float) -> str:
+    """
+    Return a sentence for those who use a cluster whose end of life is near or has passed, else an empty one.
+
+    :param now: epoch seconds.
+    """
+    name = ClusterName.parse(cluster.cluster_name)
+    if name is None or name.end_of_life is None:
+        return ""
+    left = name.end_of_life.timestamp() - now
+    if left > NEAR_END_SECONDS:
+        return ""
+    when = f"in {duration(left)}" if left > 0 else f"{duration(-left)} ago"
+    return (
+        f"The life of cluster {cluster.cluster_id} {'ends' if left > 0 else 'ended'} {when} "
+        f"({name.end_of_life:%Y-%m-%d %H:%M} UTC): from then on the next create or sweep deletes it. "
+        "Give the next one a longer max_lifetime"
+    )
 
 
 def _verdict_for(name: str, reaction: Reaction) -> Verdict:

@@ -15,7 +15,7 @@ from airflow_provider_together.exceptions import ConfigurationError
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 4
-DEFAULT_DEPLOYMENT = "airflow"
+DEFAULT_VISIBILITY = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Settings:
     :param timeout: seconds for each of: connecting, sending, waiting for the next bytes.
     :param retries: how often a request that may be repeated is repeated.
     :param verify: path of a CA bundle; empty for the system's.
-    :param deployment: which Airflow this is, in the names of its clusters.
+    :param deployment: which Airflow this is, in the names of its clusters; empty leaves it to that Airflow.
+    :param visibility: seconds that a new cluster may take to show in the list.
     """
 
     base_url: str
@@ -42,7 +43,8 @@ class Settings:
     timeout: float = DEFAULT_TIMEOUT
     retries: int = DEFAULT_RETRIES
     verify: str = ""
-    deployment: str = DEFAULT_DEPLOYMENT
+    deployment: str = ""
+    visibility: float = DEFAULT_VISIBILITY
 
     @property
     def is_loopback(self) -> bool:

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from airflow_provider_together.api.dialects import dialect_class, dialect_for_host
 from airflow_provider_together.api.naming import deployment_id
 from airflow_provider_together.api.settings import (
-    DEFAULT_DEPLOYMENT,
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,
+    DEFAULT_VISIBILITY,
     Settings,
     normal_base_url,
 )
@@ -31,6 +31,7 @@ API_KEY_VARIABLE = "TOGETHER_API_KEY"
 _DEFAULT_API = "tcloud"
 _MOST_RETRIES = 20
 _LONGEST_TIMEOUT = 600.0
+_LONGEST_VISIBILITY = 3600.0
 
 
 class ConnectionFields(Protocol):
@@ -81,7 +82,7 @@ def _settings(connection: ConnectionFields, label: str) -> Settings:
         log.warning("%s: ignoring unknown extra fields: %s. Known ones: %s.", label, unknown, ", ".join(FIELDS))
     host, api = _host_with_scheme(connection), _text(extra, "api")
     name = api or dialect_for_host(host.removeprefix("https://").rstrip("/")) or _DEFAULT_API
-    verify = _text(extra, "verify")
+    verify, deployment = _text(extra, "verify"), _text(extra, "deployment")
     return Settings(
         base_url=normal_base_url(host, port=connection.port or None, default=dialect_class(name).default_url),
         api_key=_api_key(connection),
@@ -91,7 +92,8 @@ def _settings(connection: ConnectionFields, label: str) -> Settings:
         timeout=_number(extra, "timeout", default=DEFAULT_TIMEOUT, least=0.1, most=_LONGEST_TIMEOUT),
         retries=_whole(extra, "retries", default=DEFAULT_RETRIES, most=_MOST_RETRIES),
         verify=verify,
-        deployment=deployment_id(_text(extra, "deployment") or DEFAULT_DEPLOYMENT),
+        deployment=deployment and deployment_id(deployment),
+        visibility=_number(extra, "visibility", default=DEFAULT_VISIBILITY, least=1, most=_LONGEST_VISIBILITY),
     )
 
 

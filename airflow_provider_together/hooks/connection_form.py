@@ -43,8 +43,15 @@ FIELDS: dict[str, dict[str, Any]] = {
     "deployment": {
         "label": "Deployment",
         "description": "Tells this Airflow from others that share the Together project, in cluster names: "
-        "1 to 12 characters of a-z and 0-9. Empty: airflow.",
+        "1 to 12 characters of a-z and 0-9. Empty: made up at first use and kept in the Airflow variable "
+        "together_deployment.",
         "schema": {"type": ["string", "null"], "maxLength": 12},
+    },
+    "visibility": {
+        "label": "Visibility (seconds)",
+        "description": "How long a new cluster may take to show in Together's list; after an unknown outcome it is "
+        "looked for so long. Empty: 60.",
+        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 3600},
     },
 }
 

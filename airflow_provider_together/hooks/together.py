@@ -17,6 +17,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_together.api.client import Client, shared_async_client, shared_client
 from airflow_provider_together.api.dialects import DIALECTS
+from airflow_provider_together.api.polling import end_of_life_warning
 from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.exceptions import (
@@ -126,8 +127,12 @@ class TogetherHook(BaseHook):
         return self.client.send(self.client.dialect.create_cluster(spec))
 
     def get_gpu_cluster(self, cluster_id: str) -> Cluster:
-        """Return a cluster as it is now."""
-        return self.client.send(self.client.dialect.get_cluster(cluster_id))
+        """Return a cluster as it is now; one whose end of life is near says so in the log."""
+        client = self.client
+        cluster = client.send(client.dialect.get_cluster(cluster_id))
+        if warning := end_of_life_warning(cluster, now=client.now()):
+            self.log.warning("%s.", warning)
+        return cluster
 
     def list_gpu_clusters(self) -> list[Cluster]:
         """Return all clusters that the API key may see."""

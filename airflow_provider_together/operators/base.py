@@ -17,8 +17,11 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_provider_together.api.client import Client
 from airflow_provider_together.api.flows import delete_and_prove
+from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import GoneWait, Verdict
 from airflow_provider_together.compat import AirflowException
+from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.hooks.registry import registry
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
 from airflow_provider_together.operators.mapping import CheckedPartial
@@ -42,6 +45,10 @@ CLEAN_UP_SECONDS = 300.0
 _KILL_TIMEOUT = 2.0
 
 
+#: XCom key under which a create tells that its cluster is somebody else's, so that no clean-up touches it.
+ADOPTED_KEY = "adopted_cluster_id"
+
+
 class TaskKilledError(AirflowException):
     """Airflow has asked this task to end."""
 
@@ -59,6 +66,8 @@ class TogetherOperator(BaseOperator):
 
     #: The spec whose fields are parameters of the operator.
     spec_class: ClassVar[type[Spec] | None] = None
+    #: Whether the operator makes clusters, and may have adopted one instead.
+    makes_clusters: ClassVar[bool] = False
 
     def __init__(self, *, together_conn_id: str = TogetherHook.default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -105,12 +114,29 @@ class TogetherOperator(BaseOperator):
         """Push the address behind the button of the UI."""
         context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(cluster_id))
 
-    def clean_up(self, cluster_id: str) -> str:
+    def forget_owner(self, name: ClusterName) -> None:
+        """
+        Remove the registry's entry of a name whose cluster is gone, unless its owner has another one.
+
+        The sweep finds that other one by the same entry.
+        """
+        try:
+            clusters = self.hook.list_gpu_clusters()
+        except TogetherError as error:
+            self.log.info("%s The entry of its owner stays until the next sweep.", error)
+            return
+        names = [ClusterName.parse(c.cluster_name) for c in clusters if c.phase.has_to_be_deleted]
+        if all(other is None or other.owner_digest != name.owner_digest for other in names):
+            registry().forget(name)
+
+    def clean_up(self, cluster_id: str, *, cluster_name: str = "") -> str:
         """Delete a cluster after a failure; return a sentence that says what became of it."""
         now = self.hook.client.now()
         wait = GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
         look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
         if look.verdict is Verdict.GONE:
+            if name := ClusterName.parse(cluster_name):
+                self.forget_owner(name)
             return "It was deleted."
         why = f"{look.verdict.value}, {look.word or 'no status'}"
         return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand."

@@ -17,6 +17,7 @@ import httpx
 
 from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
 from airflow_provider_together.api.client import AsyncClient, Client
+from airflow_provider_together.api.identity import Recall, Record
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.exceptions import TogetherError
 
@@ -33,11 +34,13 @@ class Script:
     Drives one flow.
 
     :param answers: results or errors of the flow's calls, in order; the last one goes on for ever.
+    :param record: what the owner has on record at the beginning; the flow's notes change it.
     :param now: epoch seconds at the beginning; a pause of the flow moves it.
     :param most_steps: where a flow that never ends is given up.
     """
 
     answers: Sequence[Answer]
+    record: Record = field(default_factory=Record)
     now: float = 1000.0
     most_steps: int = 2000
     steps: list[Step] = field(default_factory=list)
@@ -63,6 +66,10 @@ class Script:
         if isinstance(step, Pause):
             self.now += step.seconds
             return self.now
+        if isinstance(step, Recall):
+            return self.record
+        if isinstance(step, Note):
+            self.record = self.record.after(step, now=self.now)
         return None
 
     @property
@@ -77,16 +84,16 @@ class Script:
 
     @property
     def notes(self) -> list[Note]:
-        """All notes."""
-        return [step for step in self.steps if isinstance(step, Note)]
+        """All notes, without questions."""
+        return [step for step in self.steps if isinstance(step, Note) and not isinstance(step, Recall)]
 
     @property
     def shape(self) -> list[str]:
-        """Requests by their method, notes by their class; pauses are left out."""
+        """Requests by their method, notes by their class; pauses and questions are left out."""
         return [
             step.method if isinstance(step, Call) else type(step).__name__
             for step in self.steps
-            if not isinstance(step, Pause)
+            if not isinstance(step, (Pause, Recall))
         ]
 
 

@@ -11,15 +11,15 @@ import pytest
 
 from airflow_provider_together.api.call import Call, Note, Pause
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
-from airflow_provider_together.api.flows import (
-    VISIBILITY_SECONDS,
+from airflow_provider_together.api.flows import VISIBILITY_SECONDS, IfExists, create_or_adopt
+from airflow_provider_together.api.identity import (
     Created,
     Creation,
     Identity,
-    IfExists,
     Intent,
+    Recall,
+    Record,
     Withdrawn,
-    create_or_adopt,
 )
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.naming import ClusterName, Owner
@@ -51,6 +51,9 @@ SPEC = spec_with()
 OUR_SPEC = spec_with(cluster_name=OURS)
 OUR_IDENTITY = Identity(owner=OWNER)
 
+ASKED = Record(OURS, has_open_request=True)
+LONG_AGO = (NOW - timedelta(hours=1)).timestamp()
+
 NOT_FOUND = NotFoundError("no such cluster.", status=404)
 BUSY = ServerError("503.", status=503)
 LOST = OutcomeUnknownError("The answer was lost.")
@@ -69,14 +72,22 @@ def creating(
     *,
     spec: Any = SPEC,
     identity: Identity | None = None,
+    record: Record | None = None,
     if_exists: IfExists = "fail",
+    heal: str | None = None,
 ) -> tuple[Script, Creation | TogetherError]:
     """Run a create and return its script and its end."""
-    script = Script(answers)
+    script = Script(answers, record=record or Record(), now=NOW.timestamp())
     try:
-        return script, script.drive(create_or_adopt(dialect, spec, identity or Identity(), if_exists=if_exists))
+        flow = create_or_adopt(dialect, spec, identity or Identity(), if_exists=if_exists, heal=heal)
+        return script, script.drive(flow)
     except TogetherError as error:
         return script, error
+
+
+def deleted(script: Script) -> list[str]:
+    """Return the ids that the flow asked to delete."""
+    return [step.path.rsplit("/", 1)[-1] for step in script.steps if isinstance(step, Call) and step.method == "DELETE"]
 
 
 def made_at(hour: int, **fields: Any) -> Cluster:
@@ -125,13 +136,13 @@ def test_a_live_one_of_ours_is_adopted(dialect: Dialect, status: str, if_exists:
     assert end == Creation(mine, is_ours=True)
 
 
-@pytest.mark.parametrize("status", ["FAILED", "Deleting", "Deleted"])
+@pytest.mark.parametrize("status", ["Deleting", "Deleted"])
 def test_one_of_ours_that_is_ending_is_not_adopted(dialect: Dialect, status: str) -> None:
     ending = cluster_with("c-1", cluster_name=OURS, status=status)
     script, end = creating(
-        dialect, [[ending], cluster_with("c-2")], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists="adopt"
+        dialect, [[ending], cluster_with("c-2"), [ending]], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists="adopt"
     )
-    assert script.requests == ["GET", "POST"]
+    assert script.requests[-3:] == ["GET", "POST", "GET"]
     assert isinstance(end, Creation)
     assert end.cluster.cluster_id == "c-2"
 
@@ -140,49 +151,61 @@ def test_one_of_ours_that_is_ending_is_not_adopted(dialect: Dialect, status: str
 def test_a_cluster_whose_name_does_not_prove_it_is_not_ours(dialect: Dialect, name: str) -> None:
     stranger = cluster_with("c-1", cluster_name=name)
     script, _ = creating(
-        dialect, [[stranger], cluster_with("c-2")], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists="adopt"
+        dialect, [[stranger], cluster_with("c-2"), [stranger]], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists="adopt"
     )
-    assert script.requests == ["GET", "POST"]
+    assert script.requests == ["GET", "POST", "GET"]
 
 
 def test_of_several_of_ours_the_oldest_is_adopted(dialect: Dialect) -> None:
     several = [made_at(12, cluster_id="b", cluster_name=OURS), made_at(9, cluster_id="c", cluster_name=LATER)]
-    _, end = creating(dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    script, end = creating(dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert isinstance(end, Creation)
     assert end.cluster.cluster_id == "c"
+    assert deleted(script) == ["b"]
+
+
+def test_of_several_of_a_users_own_name_none_is_deleted(dialect: Dialect) -> None:
+    several = [made_at(12, cluster_id="b"), made_at(9, cluster_id="c")]
+    script, end = creating(dialect, [several], record=Record("train", "c"))
+    assert end == Creation(several[1], is_ours=True)
+    assert deleted(script) == []
 
 
 def test_where_no_creation_time_is_told_the_end_in_the_name_tells_the_oldest(dialect: Dialect) -> None:
     several = [cluster_with("a", cluster_name=LATER), cluster_with("b", cluster_name=OURS)]
-    _, end = creating(dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    _, end = creating(dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert isinstance(end, Creation)
     assert end.cluster.cluster_id == "b"
 
 
 def test_twins_are_told_apart_by_their_ids_whatever_their_order(dialect: Dialect) -> None:
     twins = [cluster_with(name, cluster_name=OURS) for name in ("b", "a", "c")]
-    ends = [creating(dialect, [order], spec=OUR_SPEC, identity=OUR_IDENTITY)[1] for order in (twins, twins[::-1])]
+    ends = [creating(dialect, [order, True], spec=OUR_SPEC, identity=OUR_IDENTITY)[1] for order in (twins, twins[::-1])]
     assert [end.cluster.cluster_id for end in ends if isinstance(end, Creation)] == ["a", "a"]
 
 
-def test_a_recorded_one_goes_before_an_older_one(dialect: Dialect) -> None:
-    several = [made_at(9, cluster_id="old"), made_at(12, cluster_id="noted")]
-    _, end = creating(dialect, [several], identity=Identity(recorded_id="noted"))
+def test_where_no_creation_time_is_told_the_recorded_one_counts(dialect: Dialect) -> None:
+    several = [cluster_with("a", cluster_name=OURS), cluster_with("b", cluster_name=LATER)]
+    script, end = creating(
+        dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY, record=Record(LATER, "b", NOW.timestamp())
+    )
     assert end == Creation(several[1], is_ours=True)
+    assert deleted(script) == ["a"]
 
 
-@pytest.mark.parametrize("identity", [Identity(recorded_id="c-1"), Identity(recorded_name="train")])
+@pytest.mark.parametrize("record", [Record("train", "c-1"), Record("train", has_open_request=True)])
 @pytest.mark.parametrize("if_exists", ["adopt", "fail"])
-def test_a_recorded_id_or_name_makes_a_users_own_name_ours(
-    dialect: Dialect, identity: Identity, if_exists: IfExists
+def test_a_recorded_id_or_an_open_request_makes_a_users_own_name_ours(
+    dialect: Dialect, record: Record, if_exists: IfExists
 ) -> None:
     live = cluster_with("c-1", cluster_name="train")
-    _, end = creating(dialect, [[live]], identity=identity, if_exists=if_exists)
+    _, end = creating(dialect, [[live]], record=record, if_exists=if_exists)
     assert end == Creation(live, is_ours=True)
 
 
-def test_a_users_own_name_that_lives_already_is_taken(dialect: Dialect) -> None:
-    script, end = creating(dialect, [[cluster_with("c-1", cluster_name="train")]], identity=Identity(recorded_id="c-0"))
+@pytest.mark.parametrize("record", [Record(), Record("train", "c-0"), Record("other", has_open_request=True)])
+def test_a_users_own_name_that_lives_already_is_taken(dialect: Dialect, record: Record) -> None:
+    script, end = creating(dialect, [[cluster_with("c-1", cluster_name="train")]], record=record)
     assert isinstance(end, NameTakenError)
     assert "cluster 'train' (c-1, Ready) lives already" in str(end)
     assert script.requests == ["GET"]
@@ -232,7 +255,7 @@ def test_a_refused_create_withdraws_its_intent_and_raises(dialect: Dialect, refu
 def test_after_a_lost_answer_what_shows_up_is_adopted(dialect: Dialect) -> None:
     late = cluster_with("c-9", cluster_name=OURS)
     script, end = creating(dialect, [[], LOST, [], [], [late]], spec=OUR_SPEC, identity=OUR_IDENTITY)
-    assert script.requests == ["GET", "POST", "GET", "GET", "GET"]
+    assert script.requests == ["GET", "POST", "GET", "GET", "GET", "GET"]
     assert script.pauses == [1, 2, 4]
     assert [type(note) for note in script.notes] == [Intent, Note, Created]
     assert end == Creation(late, is_ours=True)
@@ -266,44 +289,97 @@ def test_looks_that_all_fail_after_a_lost_answer_leave_the_outcome_unknown(diale
     assert sum(script.pauses) == VISIBILITY_SECONDS
 
 
-def test_a_key_that_is_refused_after_a_lost_answer_ends_the_looking(dialect: Dialect) -> None:
+def test_a_key_that_is_refused_after_a_lost_answer_leaves_the_outcome_unknown(dialect: Dialect) -> None:
+    script, end = creating(dialect, [[], LOST, AuthenticationError("no", status=401)])
+    assert type(end) is OutcomeUnknownError
+    assert "looks before it asks again" in str(end)
+    assert script.record.has_open_request
+
+
+def test_a_key_that_is_given_back_after_a_lost_answer_ends_nothing(dialect: Dialect) -> None:
+    late = cluster_with("c-9", cluster_name="train")
     refusal = AuthenticationError("no", status=401)
-    assert creating(dialect, [[], LOST, refusal])[1] is refusal
+    assert creating(dialect, [[], LOST, refusal, refusal, [late]])[1] == Creation(late, is_ours=True)
 
 
 def test_a_try_that_follows_a_killed_one_looks_for_as_long_as_a_list_may_lag(dialect: Dialect) -> None:
-    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS)
     late = cluster_with("c-9", cluster_name=OURS)
-    script, end = creating(dialect, [[], [], BUSY, [late]], spec=OUR_SPEC, identity=identity)
+    script, end = creating(
+        dialect,
+        [[], [], BUSY, [late]],
+        spec=OUR_SPEC,
+        identity=OUR_IDENTITY,
+        record=ASKED,
+    )
     assert end == Creation(late, is_ours=True)
     assert "POST" not in script.requests
 
 
 def test_a_try_that_follows_a_killed_one_asks_when_nothing_has_shown_up(dialect: Dialect) -> None:
     made = cluster_with("c-9", cluster_name=OURS)
-    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS)
-    flow = create_or_adopt(dialect, OUR_SPEC, identity, if_exists="adopt")
+    flow = create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt")
     step, steps = next(flow), []
     while not (isinstance(step, Call) and step.method == "POST"):
         steps.append(step)
-        step = flow.send([] if isinstance(step, Call) else 0.0)
+        step = flow.send(
+            Record(OURS, has_open_request=True) if isinstance(step, Recall) else [] if isinstance(step, Call) else 0.0
+        )
     assert sum(pause.seconds for pause in steps if isinstance(pause, Pause)) == VISIBILITY_SECONDS
-    assert isinstance(flow.send(made), Created)
+    assert isinstance(flow.send(made), Recall)
+    assert isinstance(flow.send(Record(OURS, has_open_request=True)), Created)
     flow.close()
+
+
+def test_a_try_that_cannot_look_for_what_a_killed_one_has_asked_for_asks_nothing(dialect: Dialect) -> None:
+    script, end = creating(dialect, [[], BUSY], spec=OUR_SPEC, identity=OUR_IDENTITY, record=ASKED)
+    assert end is BUSY
+    assert "POST" not in script.requests
 
 
 def test_a_try_that_follows_a_deleted_cluster_asks_at_once(dialect: Dialect) -> None:
     made = cluster_with("c-9", cluster_name=OURS)
-    identity = Identity(owner=OUR_IDENTITY.owner, recorded_name=OURS, recorded_id="c-1")
-    script, end = creating(dialect, [[], made], spec=OUR_SPEC, identity=identity)
+    script, end = creating(
+        dialect,
+        [[], NOT_FOUND, made, [made]],
+        spec=OUR_SPEC,
+        identity=OUR_IDENTITY,
+        record=Record(OURS, "c-1", LONG_AGO),
+    )
     assert end == Creation(made, is_ours=True)
     assert script.pauses == []
 
 
+def test_a_recorded_cluster_that_the_list_misses_is_asked_for_by_its_id(dialect: Dialect) -> None:
+    live = cluster_with("c-1", cluster_name=OURS)
+    record = Record(OURS, "c-1", LONG_AGO)
+    script, end = creating(dialect, [[], live], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
+    assert end == Creation(live, is_ours=True)
+    assert script.requests == ["GET", "GET"]
+
+
+def test_a_cluster_that_was_recorded_just_now_is_looked_for_until_it_may_be_visible(dialect: Dialect) -> None:
+    live = cluster_with("c-1", cluster_name=OURS)
+    record = Record(OURS, "c-1", NOW.timestamp() - 10)
+    script, end = creating(
+        dialect, [[], NOT_FOUND, NOT_FOUND, live], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record
+    )
+    assert end == Creation(live, is_ours=True)
+    assert script.pauses == [15, 15]
+
+
+def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dialect: Dialect) -> None:
+    made = cluster_with("c-9", cluster_name=OURS)
+    record = Record(OURS, "c-1", NOW.timestamp() - 10)
+    answers = [[], *[NOT_FOUND] * 5, made, [made]]
+    script, end = creating(dialect, answers, spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
+    assert end == Creation(made, is_ours=True)
+    assert sum(script.pauses) == VISIBILITY_SECONDS - 10
+
+
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
-    for count in range(1, 6):
+    for count in range(1, 9):
         flow = create_or_adopt(dialect, SPEC, Identity(), if_exists="fail")
-        answers: list[Any] = [[], None, LOST, None, 5.0]
+        answers: list[Any] = [None, [], 0.0, None, None, LOST, None, 5.0]
         next(flow)
         for answer in answers[: count - 1]:
             flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)

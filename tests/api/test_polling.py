@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.api.polling import (
     ABSENCE_SECONDS,
@@ -247,7 +249,38 @@ def test_a_wait_that_goes_on_does_not_repeat_its_news() -> None:
 def test_no_memory_is_a_new_wait() -> None:
     wait = ready_wait()
     wait.recall({})
-    assert wait.memory() == {"started": START, "word": "", "refused_since": 0.0}
+    assert wait.memory() == {"started": START, "word": "", "refused_since": 0.0, "is_end_told": False}
+
+
+def named_until(seconds: float) -> str:
+    owner = Owner("airflow", "train", "run", "create")
+    return str(ClusterName.of(owner, now=datetime.fromtimestamp(START, UTC), lifetime=timedelta(seconds=seconds)))
+
+
+def test_a_wait_says_once_that_the_end_of_life_is_near() -> None:
+    wait = ready_wait()
+    cluster = cluster_with(status="QUEUED", cluster_name=named_until(1800))
+    assert "The life of cluster c-1 ends in 30 min" in wait.on_cluster(cluster, now=START).news
+    assert wait.on_cluster(cluster, now=START + 15).news == ""
+    again = ready_wait()
+    again.recall(wait.memory())
+    assert again.on_cluster(cluster, now=START + 30).news == ""
+
+
+def test_a_wait_says_that_the_end_of_life_has_passed_even_when_it_ends() -> None:
+    look = ready_wait().on_cluster(cluster_with(cluster_name=named_until(1800)), now=START + 3620)
+    assert look.verdict is Verdict.READY
+    assert "ended 30 min 0 s ago" in look.news
+
+
+@pytest.mark.parametrize("name", [named_until(100_000), "af-airflow-train-aaaaaaaaaaaa-open", "train"])
+def test_a_wait_says_nothing_of_an_end_that_is_far_or_not_there(name: str) -> None:
+    assert "life" not in ready_wait().on_cluster(cluster_with(status="QUEUED", cluster_name=name), now=START).news
+
+
+def test_a_wait_for_the_end_says_nothing_of_the_end_of_life() -> None:
+    cluster = cluster_with(status="Deleting", cluster_name=named_until(60))
+    assert "life" not in gone_wait().on_cluster(cluster, now=START).news
 
 
 def test_a_list_that_lags_makes_a_wait_for_the_end_go_on() -> None:

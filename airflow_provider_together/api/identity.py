@@ -1,0 +1,125 @@
+"""
+How a create knows which cluster it is about, and what it tells its owner to remember.
+
+Values and notes only. Neither API has idempotency keys, labels or unique names, so that a name, and what the
+owner has recorded, are all there is to go by. Several tries of one owner may run at the same time: what is
+recorded is shared by them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from airflow_provider_together.api.call import Flow, Note
+from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.naming import ClusterName, Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    What an owner has recorded of its cluster; all its tries share it.
+
+    A request that was begun does not replace what is known of an earlier one: the tries of an owner may run at the
+    same time, and a cluster that one of them has made must not be forgotten because another one begins.
+
+    :param cluster_name: name that was asked for last.
+    :param cluster_id: cluster that was made, or adopted as this owner's, last; None as long as nobody knows one.
+    :param noted_at: when that id was recorded, in epoch seconds.
+    :param has_open_request: whether a try asked for a cluster and never learned what came of it.
+    """
+
+    cluster_name: str | None = None
+    cluster_id: str | None = None
+    noted_at: float = 0.0
+    has_open_request: bool = False
+
+    def after(self, note: Note, *, now: float) -> Record:
+        """
+        Return what is to be recorded after a note of a create.
+
+        :param now: epoch seconds.
+        """
+        if isinstance(note, Intent):
+            return replace(self, cluster_name=note.cluster_name, has_open_request=True)
+        if isinstance(note, Withdrawn):
+            return replace(self, has_open_request=False)
+        if isinstance(note, Created) and note.cluster is not None:
+            return Record(note.cluster.cluster_name, note.cluster.cluster_id, now)
+        return self
+
+    def proves(self, cluster: Cluster) -> bool:
+        """Whether the owner has a record of having made the cluster."""
+        is_asked_for = self.has_open_request and cluster.cluster_name == self.cluster_name
+        return is_asked_for or cluster.cluster_id == self.cluster_id
+
+
+@dataclass(frozen=True, slots=True)
+class Intent(Note):
+    """A cluster of this name is about to be asked for."""
+
+    cluster_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(Note):
+    """The cluster of the last intent was refused: it was not made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Note):
+    """This cluster exists, and is the one of this owner; to be recorded before anything else can fail."""
+
+    cluster: Cluster | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recall(Note):
+    """What does the owner have on record now? The answer is a :class:`Record`; None counts as an empty one."""
+
+    message: str = ""
+
+    def __iter__(self) -> Flow[Record]:  # type: ignore[override]
+        record: Record | None = yield self
+        return record or Record()
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """
+    How a create ended.
+
+    :param cluster: the cluster.
+    :param is_ours: whether this owner made it; False for somebody else's that the user said to adopt.
+    """
+
+    cluster: Cluster
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    How a cluster is recognised as the one that a create is about.
+
+    :param owner: for a name that we made: the task instance in it. None for a name of the user's own.
+    :param is_retry: whether an earlier try may still run, cut off from Airflow.
+    """
+
+    owner: Owner | None = None
+    is_retry: bool = False
+
+    def matches(self, cluster: Cluster, cluster_name: str) -> bool:
+        """
+        Whether the cluster is of the name that is looked for.
+
+        :param cluster_name: that name; of one that we made, the owner in it is all that counts.
+        """
+        if self.owner is None:
+            return cluster.cluster_name == cluster_name
+        name = ClusterName.parse(cluster.cluster_name)
+        return name is not None and name.is_of(self.owner)
+
+    def owns(self, cluster: Cluster, record: Record) -> bool:
+        """Whether there is proof that this owner made a cluster that matches."""
+        return self.owner is not None or record.proves(cluster)

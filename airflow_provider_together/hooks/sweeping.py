@@ -1,0 +1,99 @@
+"""
+The sweep with Airflow asked, and its report, for the operator and for the shell.
+
+What is forgotten is decided in :mod:`airflow_provider_together.api.sweep`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from airflow_provider_together.api.call import Note
+from airflow_provider_together.api.client import Sleep
+from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, sweep
+from airflow_provider_together.hooks.registry import Registry, known_deployment, standing_of
+
+if TYPE_CHECKING:
+    from airflow_provider_together.hooks.together import TogetherHook
+
+
+def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
+    hook: TogetherHook,
+    entries: Registry | None,
+    *,
+    deployment: str | None = None,
+    delete: bool,
+    timeout: float,
+    poll_interval: float,
+    say: Callable[[str], None],
+    sleep: Sleep = time.sleep,
+) -> list[Finding]:
+    """
+    Find forgotten clusters and delete them.
+
+    :param entries: the registry of this Airflow; None to go by the end of life alone, without asking Airflow.
+    :param deployment: id of the Airflow to sweep for; by default this one's.
+    :param delete: whether to delete what is found.
+    :param timeout: seconds until all that was deleted must be gone.
+    :param poll_interval: seconds between two looks.
+    :param say: gets what happens, sentence by sentence.
+    :param sleep: waits that many seconds.
+    """
+
+    def take(note: Note) -> Standing | None:
+        if isinstance(note, AskOwner):
+            entry = None if entries is None or note.name is None else entries.entry_for(note.name)
+            return None if entry is None else standing_of(entry)
+        say(note.message)
+        return None
+
+    if deployment is None and entries is not None:
+        deployment = known_deployment(hook.settings)
+    dialect = hook.client.dialect
+    flow = sweep(dialect, deployment=deployment, delete=delete, timeout=timeout, poll_interval=poll_interval)
+    findings = hook.client.run(flow, note=take, sleep=sleep)
+    if entries is not None:
+        _forget(entries, findings)
+    return findings
+
+
+def report(findings: Sequence[Finding], *, now: float, price: float | None = None) -> list[str]:
+    """
+    Say what was done, why, and what it saves.
+
+    :param now: epoch seconds.
+    :param price: of one GPU for an hour, if known.
+    """
+    lines = [
+        f"{finding.fate}: {finding.cluster.cluster_name or 'without a name'} ({finding.cluster.cluster_id}, "
+        f"{finding.cluster.status or 'status unknown'}, {finding.num_gpus} GPUs): {finding.why}"
+        for finding in findings
+    ]
+    counts = ", ".join(f"{sum(f.fate is fate for f in findings)} {fate}" for fate in Fate)
+    return [*lines, f"{len(findings)} clusters: {counts}.", *_saved(findings, now, price)]
+
+
+def _saved(findings: Sequence[Finding], now: float, price: float | None) -> list[str]:
+    gone = [finding for finding in findings if finding.fate in {Fate.DELETED, Fate.FORGOTTEN}]
+    if not gone:
+        return []
+    gpus = sum(finding.num_gpus for finding in gone)
+    left = sum(
+        finding.num_gpus * max(0.0, finding.name.end_of_life.timestamp() - now) / 3600
+        for finding in gone
+        if finding.name is not None and finding.name.end_of_life is not None
+    )
+    cost, cost_left = ("", "") if price is None else (f" ({price * gpus:,.2f} an hour)", f" ({price * left:,.2f})")
+    verb = "is" if all(finding.fate is Fate.DELETED for finding in gone) else "would be"
+    rest = f", {left:,.1f} GPU-hours{cost_left} of it before their ends of life" if left else ""
+    return [f"What {verb} saved: {gpus} GPU-hours an hour{cost}{rest}."]
+
+
+def _forget(entries: Registry, findings: Sequence[Finding]) -> None:
+    """Remove the entries of owners none of whose clusters is left."""
+    left = {f.name.owner_digest for f in findings if f.name is not None and f.fate is not Fate.DELETED}
+    for finding in findings:
+        if finding.fate is Fate.DELETED and finding.name is not None and finding.name.owner_digest not in left:
+            entries.forget(finding.name)

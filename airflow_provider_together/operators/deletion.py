@@ -1,0 +1,206 @@
+"""
+The operator that deletes GPU clusters and proves that they are gone.
+
+Kept apart from those that make them, since it must work without anything that they have left behind: it needs
+an id or a name, and no XCom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow_provider_together.api.flows import find_by_name, prove_gone, request_deletion
+from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.naming import ClusterName
+from airflow_provider_together.api.polling import GoneWait, Verdict, failure_of
+from airflow_provider_together.compat import state_store
+from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
+from airflow_provider_together.parameters import default_deferrable, seconds_of, truth_of
+from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger, look_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, XComArg
+
+#: Key in the task's storage: the name that was seen.
+_SEEN = "together_deletion"
+#: XCom key of the ids of the volumes that go with the cluster.
+_VOLUMES_KEY = "volume_ids"
+
+
+class DeleteGPUClusterOperator(TogetherOperator):
+    """
+    Delete a GPU cluster and wait until neither Get nor List shows it any more.
+
+    Deleting one that is gone already is a success. A ``cluster_name`` of your own that does not exist
+    is an error, since it may be misspelt while the real one goes on costing money.
+
+    :param cluster_id: id of the cluster; may be left out, or be empty, if there is a name.
+    :param cluster_name: its name, for where no id is known.
+    :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
+        adopted with ``if_exists="adopt"``; otherwise that one is left alive.
+    :param delete_volumes: whether to delete the volumes that are attached to it, too, with all data on them.
+    :param together_conn_id: connection of type ``together``.
+    :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
+    :param poll_interval: seconds between two looks.
+    :param timeout: seconds (or a timedelta) that it may take.
+    """
+
+    template_fields: Sequence[str] = (
+        *TogetherOperator.template_fields,
+        "cluster_id",
+        "cluster_name",
+        "delete_adopted",
+        "delete_volumes",
+        "deferrable",
+        "poll_interval",
+        "timeout",
+    )
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        *,
+        cluster_id: str | XComArg | None = None,
+        cluster_name: str | None = None,
+        delete_adopted: bool | str = False,
+        delete_volumes: bool | str = False,
+        deferrable: bool | str | None = None,
+        poll_interval: float | str = 10.0,
+        timeout: float | timedelta | str = timedelta(minutes=30),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if cluster_id is None and cluster_name is None:
+            raise SpecError(["cluster_id and cluster_name are both missing: give one of them"])
+        self.cluster_id = cast("str | None", cluster_id)
+        self.cluster_name = cluster_name
+        self.delete_adopted = delete_adopted
+        self.delete_volumes = delete_volumes
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+
+    def execute(self, context: Context) -> None:
+        """Delete, and wait for the proof."""
+        with task_failures():
+            targets = self._targets(context)
+            for target in targets:
+                self.publish(context, target)
+                is_last = target is targets[-1]
+                self._delete(context, target, may_defer=is_last and default_deferrable(self.deferrable))
+
+    def execute_complete(self, context: Context, event: Any = None) -> None:
+        """Go on after the triggerer has waited."""
+        with task_failures():
+            cluster_id, verdict, word = look_of(event)
+            self._gone_or_raise(cluster_id, verdict, word)
+            ti = context["ti"]
+            name, volume_ids = (
+                ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
+                for key in ("cluster_name", _VOLUMES_KEY)
+            )
+            self._tidy_up(name or "", volume_ids or [])
+
+    def _targets(self, context: Context) -> list[Cluster]:
+        clusters = [self._known(self.cluster_id)] if self.cluster_id else self._named(context)
+        if truth_of("delete_adopted", self.delete_adopted):
+            return clusters
+        adopted = self._adopted_in_this_run(context)
+        for cluster in clusters:
+            if cluster.cluster_id in adopted:
+                self.log.info(
+                    "Cluster %s is left alive: it was adopted, not made, by this DAG run. To delete it all the same, "
+                    "give delete_adopted=True.",
+                    cluster.cluster_id,
+                )
+        return [cluster for cluster in clusters if cluster.cluster_id not in adopted]
+
+    def _known(self, cluster_id: str) -> Cluster:
+        """Return what Together tells of the cluster; nothing but its id where it tells nothing."""
+        client = self.hook.client
+        try:
+            return client.send(client.dialect.get_cluster(cluster_id), sleep=self.sleep)
+        except NotFoundError:
+            return Cluster(cluster_id=cluster_id)
+        except TogetherError as error:
+            if truth_of("delete_volumes", self.delete_volumes):
+                raise  # its volumes could not be found any more once it is gone
+            self.log.warning("%s Deleting cluster %s without knowing its name.", error, cluster_id)
+            return Cluster(cluster_id=cluster_id)
+
+    def _named(self, context: Context) -> list[Cluster]:
+        """Return the clusters of the name; remember that it was seen, so that a retry may find nothing."""
+        if not self.cluster_name:
+            raise SpecError(["cluster_id is empty, and there is no cluster_name: nothing says what to delete"])
+        found = self.run_flow(find_by_name(self.hook.client.dialect, self.cluster_name))
+        is_made_by_us = ClusterName.parse(self.cluster_name) is not None
+        store = state_store(context)
+        if not found:
+            if is_made_by_us or store.get(_SEEN) == self.cluster_name:
+                self.log.info("No cluster named %r is there any more.", self.cluster_name)
+                return []
+            raise SpecError([f"cluster_name={self.cluster_name!r} is unknown: no cluster of that name exists"])
+        if len(found) > 1 and not is_made_by_us:
+            ids = ", ".join(cluster.cluster_id for cluster in found)
+            raise SpecError([f"cluster_name={self.cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"])
+        store.set(_SEEN, self.cluster_name)
+        return found
+
+    def _adopted_in_this_run(self, context: Context) -> list[str]:
+        creates = [
+            task.task_id
+            for task in context["dag"].tasks
+            if getattr(getattr(task, "operator_class", type(task)), "makes_clusters", False)
+        ]
+        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
+
+    def _delete(self, context: Context, cluster: Cluster, *, may_defer: bool) -> None:
+        dialect, now = self.hook.client.dialect, self.hook.client.now()
+        timeout, poll_interval = seconds_of("timeout", self.timeout), seconds_of("poll_interval", self.poll_interval)
+        volume_ids = (
+            [volume.volume_id for volume in cluster.volumes if volume.volume_id]
+            if truth_of("delete_volumes", self.delete_volumes)
+            else []
+        )
+        context["ti"].xcom_push(key=_VOLUMES_KEY, value=volume_ids)
+        wait = GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
+        look = self.run_flow(request_deletion(dialect, wait))
+        if look is None and may_defer and wait.is_accepted:
+            trigger = GPUClusterTrigger(
+                cluster.cluster_id,
+                self.together_conn_id,
+                poll_interval,
+                wait_for="gone",
+                started=now,
+                end_time=now + timeout,
+            )
+            self.defer(
+                trigger=trigger,
+                method_name="execute_complete",
+                timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN),
+            )
+        if look is None:
+            look = self.run_flow(prove_gone(dialect, wait))
+        self._gone_or_raise(cluster.cluster_id, look.verdict, look.word)
+        self._tidy_up(cluster.cluster_name, volume_ids)
+
+    def _gone_or_raise(self, cluster_id: str, verdict: Verdict, word: str) -> None:
+        if verdict is not Verdict.GONE:
+            raise failure_of(cluster_id, verdict, word, fate="It is still there, and billed until it is gone.")
+        self.log.info("Cluster %s is gone: neither Get nor List shows it.", cluster_id)
+
+    def _tidy_up(self, cluster_name: str, volume_ids: Sequence[str]) -> None:
+        """Delete the volumes that go with a cluster, and forget whose it was."""
+        client = self.hook.client
+        for volume_id in volume_ids:
+            try:
+                client.send(client.dialect.delete_shared_volume(volume_id), sleep=self.sleep)
+            except NotFoundError:
+                continue
+            self.log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)
+        name = ClusterName.parse(cluster_name)
+        if name is not None:
+            self.forget_owner(name)

@@ -1,0 +1,115 @@
+"""
+What one task instance remembers of its cluster, from one try to the next and between tries that run at once.
+
+Two places: the storage of the task itself (Airflow 3.3 and later), which survives retry, SIGKILL and clear and is
+read by nobody else, and the deployment's registry, which leads from a cluster's name to its run and is all there is
+before 3.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_together.api.identity import Created, Intent, Record, Withdrawn
+from airflow_provider_together.api.naming import Owner
+from airflow_provider_together.compat import has_state_store, state_store
+from airflow_provider_together.hooks.registry import Entry, Registry, deployment_of, registry
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_together.api.call import Note
+    from airflow_provider_together.api.settings import Settings
+    from airflow_provider_together.compat import StateStore
+
+#: Keys in the task's storage: whose the clusters are, what was asked for, what came of it. Each note writes one key
+#: only, so that no try erases what another one that runs at the same time has written.
+_OWNER, _REQUEST, _CLUSTER = "together_owner", "together_request", "together_cluster"
+
+
+def owner_of(context: Context, *, deployment: str = "") -> Owner:
+    """Return the running task instance as an owner."""
+    ti = context["ti"]
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return Owner(deployment, ti.dag_id, ti.run_id, ti.task_id, map_index)
+
+
+def forget_cluster(context: Context) -> None:
+    """Remove the cluster from the task's storage once it was deleted, so that a retry does not look for it."""
+    state_store(context).set(_CLUSTER, {})
+
+
+class OwnerMemory:
+    """
+    The memory of one owner.
+
+    :param entry: what is known so far.
+    :param store: the task's own storage; None before Airflow 3.3.
+    :param entries: the deployment's registry.
+    :param is_registered: whether there may be an entry. For the first try there is none, and Airflow would log
+        an error for looking.
+    """
+
+    def __init__(self, entry: Entry, *, store: StateStore | None, entries: Registry, is_registered: bool) -> None:
+        self._entry = entry
+        self._store = store
+        self._registry = entries
+        self._is_registered = is_registered
+
+    @classmethod
+    def of(cls, context: Context, settings: Settings, *, keep_on_failure: bool) -> Self:
+        """
+        Remember what earlier tries have left.
+
+        :param keep_on_failure: whether the user wants the cluster to stay when the task fails.
+        """
+        ti, entries, is_retry = context["ti"], registry(), context["ti"].try_number > 1
+        store = state_store(context) if has_state_store(context) else None
+        saved = None
+        if store is None and is_retry:
+            saved = entries.entry(owner_of(context).digest)
+        known = store.get(_OWNER) if store is not None else saved and saved.deployment
+        deployment = known or deployment_of(settings, anchor=str(getattr(ti, "dag_version_id", None) or ""))
+        if store is not None:
+            store.set(_OWNER, deployment)
+        entry = Entry.of(owner_of(context, deployment=deployment), keep_on_failure=keep_on_failure)
+        return cls(
+            entry if saved is None else replace(entry, record=saved.record),
+            store=store,
+            entries=entries,
+            is_registered=is_retry,
+        )
+
+    @property
+    def owner(self) -> Owner:
+        """The task instance, with the deployment under which it asked first."""
+        return self._entry.owner
+
+    def recall(self) -> Record:
+        """Return what any try of this owner has recorded by now."""
+        if self._store is None:
+            saved = self._registry.entry(self._entry.owner.digest) if self._is_registered else None
+            return Record() if saved is None else saved.record
+        request: dict[str, Any] = self._store.get(_REQUEST) or {}
+        cluster: dict[str, Any] = self._store.get(_CLUSTER) or {}
+        return Record(**{**request, **cluster, "has_open_request": request.get("has_open_request", False)})
+
+    def take(self, note: Note, *, now: float) -> None:
+        """
+        Store what a retry must know.
+
+        :param now: epoch seconds.
+        """
+        if not isinstance(note, (Intent, Withdrawn, Created)):
+            return
+        record = self.recall().after(note, now=now)
+        if self._store is not None:
+            self._store.set(
+                _REQUEST, {"cluster_name": record.cluster_name, "has_open_request": record.has_open_request}
+            )
+            if isinstance(note, Created):
+                self._store.set(_CLUSTER, {"cluster_id": record.cluster_id, "noted_at": record.noted_at})
+        self._entry = replace(self._entry, record=record)
+        self._registry.register(self._entry)
+        self._is_registered = True

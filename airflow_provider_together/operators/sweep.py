@@ -1,0 +1,89 @@
+"""
+The operator that deletes what was forgotten, for a DAG of its own that runs every hour.
+
+What counts as forgotten is in :mod:`airflow_provider_together.api.sweep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_together.api.sweep import Fate
+from airflow_provider_together.compat import AirflowException
+from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.hooks.registry import registry
+from airflow_provider_together.hooks.sweeping import report, sweep_clusters
+from airflow_provider_together.operators.base import TogetherOperator
+from airflow_provider_together.parameters import seconds_of, truth_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class SweepGPUClustersOperator(TogetherOperator):
+    """
+    Delete clusters of this Airflow that nobody needs any more, and prove that they are gone.
+
+    A cluster goes if its name was made by this Airflow and its end of life has passed or the DAG run for which it
+    was made is over. A cluster with a name of the user's own, or of another Airflow, is never touched; where
+    nobody knows the run, the cluster stays until its end of life. The return value says what became of each.
+
+    :param together_conn_id: connection of type ``together``.
+    :param delete: whether to delete; otherwise the forgotten ones are only named.
+    :param price_per_gpu_hour: to say in the log what was saved, if known.
+    :param poll_interval: seconds between two looks at what was deleted.
+    :param timeout: seconds (or a timedelta) until all of it must be gone.
+    """
+
+    template_fields: Sequence[str] = (
+        *TogetherOperator.template_fields,
+        "delete",
+        "price_per_gpu_hour",
+        "poll_interval",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        *,
+        delete: bool | str = False,
+        price_per_gpu_hour: float | str | None = None,
+        poll_interval: float | str = 10.0,
+        timeout: float | timedelta | str = timedelta(minutes=30),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.delete = delete
+        self.price_per_gpu_hour = price_per_gpu_hour
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+
+    def execute(self, context: Context) -> list[dict[str, str]]:  # noqa: ARG002 - Airflow's signature
+        """Sweep, and fail if something forgotten could not be deleted."""
+        with task_failures():
+            findings = sweep_clusters(
+                self.hook,
+                registry(),
+                delete=truth_of("delete", self.delete),
+                timeout=seconds_of("timeout", self.timeout),
+                poll_interval=seconds_of("poll_interval", self.poll_interval),
+                say=lambda sentence: self.log.info("%s", sentence),
+                sleep=self.sleep,
+            )
+            price = None if self.price_per_gpu_hour is None else float(self.price_per_gpu_hour)
+            for line in report(findings, now=self.hook.client.now(), price=price):
+                self.log.info("%s", line)
+        if stuck := [finding.cluster.cluster_id for finding in findings if finding.fate is Fate.STUCK]:
+            message = f"forgotten clusters are still billed: {', '.join(stuck)}; the log says why"
+            raise AirflowException(message)
+        return [
+            {
+                "cluster_id": finding.cluster.cluster_id,
+                "cluster_name": finding.cluster.cluster_name,
+                "fate": finding.fate.value,
+                "why": finding.why,
+            }
+            for finding in findings
+        ]
