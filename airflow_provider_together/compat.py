@@ -183,14 +183,18 @@ def run_state(dag_id: str, run_id: str) -> str | None:
 
         if not RuntimeTaskInstance.get_dr_count(dag_id, run_ids=[run_id]):
             return None
-        return str(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
+        return _word(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
     from airflow.models.dagrun import DagRun  # noqa: PLC0415 - brings the database
     from airflow.utils.session import create_session  # noqa: PLC0415
     from sqlalchemy import select  # noqa: PLC0415 - comes with Airflow
 
     with create_session() as session:
         state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
-    return None if state is None else str(state)
+    return None if state is None else _word(state)
+
+
+def _word(state: Any) -> str:
+    return str(getattr(state, "value", state))  # some versions answer with a member of an enumeration
 
 
 def get_connection(conn_id: str) -> Connection:

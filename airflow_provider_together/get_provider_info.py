@@ -33,7 +33,7 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks.together")],
-        "operators": [_modules("operators.gpu_cluster", "operators.shared_volume")],
+        "operators": [_modules("operators.gpu_cluster", "operators.shared_volume", "operators.sweep")],
         "sensors": [_modules("sensors.gpu_cluster")],
         "triggers": [_modules("triggers.gpu_cluster")],
         "connection-types": [

@@ -26,6 +26,10 @@ _STOP_SECONDS = 10.0
 _BACKLOG = 128
 
 
+#: Simulated seconds that a client looks for a cluster after a create of unknown outcome; and real ones at the least.
+_VISIBILITY, _SHORTEST_VISIBILITY = 60.0, 0.2
+
+
 class Emulator:
     """
     An emulator of Together's GPU-cluster API, both dialects on one port over one state.
@@ -104,11 +108,14 @@ class Emulator:
         """
         Return the JSON for an environment variable ``AIRFLOW_CONN_…`` that leads here.
 
+        Waiting for a list that lags is sped up as the lists are.
+
         :param api: the dialect, ``tcloud`` or ``compute``.
         :param extra: more fields of the connection's extra.
         """
         connection = {"conn_type": "together", "host": self.url, "password": self.api_key}
-        return json.dumps({**connection, "extra": {"api": api, **extra}})
+        visibility = max(_SHORTEST_VISIBILITY, _VISIBILITY / max(self.options.speed, 1.0))
+        return json.dumps({**connection, "extra": {"api": api, "visibility": visibility, **extra}})
 
     # --- looking and commanding ---
 

@@ -93,7 +93,7 @@ def _settings(connection: ConnectionFields, label: str) -> Settings:
         retries=_whole(extra, "retries", default=DEFAULT_RETRIES, most=_MOST_RETRIES),
         verify=verify,
         deployment=deployment and deployment_id(deployment),
-        visibility=_number(extra, "visibility", default=DEFAULT_VISIBILITY, least=1, most=_LONGEST_VISIBILITY),
+        visibility=_number(extra, "visibility", default=DEFAULT_VISIBILITY, least=0.1, most=_LONGEST_VISIBILITY),
     )
 
 

@@ -51,7 +51,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "label": "Visibility (seconds)",
         "description": "How long a new cluster may take to show in Together's list; after an unknown outcome it is "
         "looked for so long. Empty: 60.",
-        "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 3600},
+        "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
     },
 }
 

@@ -6,9 +6,11 @@ What counts as forgotten is in :mod:`airflow_provider_together.api.sweep`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_together.api.sweep import Fate
 from airflow_provider_together.compat import AirflowException
@@ -44,6 +46,7 @@ class SweepGPUClustersOperator(TogetherOperator):
         "poll_interval",
         "timeout",
     )
+    operator_extra_links: Collection[BaseOperatorLink] = ()  # it is about many clusters
 
     def __init__(
         self,

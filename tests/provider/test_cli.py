@@ -6,20 +6,31 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.emulator import Emulator
+from airflow_provider_together.emulator import Emulator, Fault
+from airflow_provider_together.hooks.registry import DEPLOYMENT_VARIABLE
 from airflow_provider_together.hooks.together import TogetherHook
+from tests.provider.test_create_operator import run_create
 from tests.provider.test_hook import SPEC
 
 
-def run(*arguments: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     code = "import sys; from airflow_provider_together.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(
-        command, input=answer, capture_output=True, text=True, timeout=120, check=False, env=dict(os.environ)
+        command,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
@@ -57,3 +68,60 @@ def test_an_error_is_one_line_and_a_status(emulator: Emulator) -> None:
     assert failed.returncode == 1
     assert "together-airflow: get GPU cluster no-such-cluster" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+class TestSweep:
+    @pytest.fixture
+    def made(self, emulator: Emulator) -> str:
+        """A cluster of a run that is over."""
+        del emulator
+        cluster_id: str = run_create().value("create")
+        return cluster_id
+
+    @pytest.mark.usefixtures("database")
+    def test_it_names_what_is_forgotten_and_deletes_it_on_demand(self, made: str, emulator: Emulator) -> None:
+        told = run("sweep", "--price", "2.5")
+        assert told.returncode == 0
+        assert f"({made}, " in told.stdout
+        assert "is over (success)" in told.stdout
+        assert "8 GPU-hours an hour (20.00 an hour)" in told.stdout
+        assert "Nothing was deleted: give --delete." in told.stdout
+        assert len(emulator.alive()) == 1
+        done = run("sweep", "--delete", "--poll-interval", "0.1")
+        assert done.returncode == 0
+        assert "1 deleted" in done.stdout
+        assert emulator.alive() == []
+
+    @pytest.mark.usefixtures("database")
+    def test_it_fails_when_something_cannot_be_deleted(self, made: str, emulator: Emulator) -> None:
+        emulator.inject(Fault(route="delete_cluster", status=503, times=None))
+        failed = run("sweep", "--delete", "--timeout", "1", "--poll-interval", "0.1")
+        assert failed.returncode == 1
+        assert f"not deleted: af-{deployment_of_tests()}" in failed.stdout
+        assert made in failed.stdout
+
+    def test_without_airflow_it_goes_by_the_end_of_life_alone(self, emulator: Emulator, tmp_path: Path) -> None:
+        for lifetime in (timedelta(hours=-1), timedelta(hours=1)):
+            name = ClusterName.of(Owner("prod", "dag", "run", "task"), now=datetime.now(UTC), lifetime=lifetime)
+            TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": str(name)}))
+        nowhere = {"AIRFLOW_HOME": str(tmp_path)}
+        refused = run("sweep", "--delete", **nowhere)
+        assert refused.returncode == 2
+        assert "give --deployment" in refused.stderr
+        done = run("sweep", "--delete", "--deployment", "prod", "--poll-interval", "0.1", **nowhere)
+        assert done.returncode == 0
+        assert "its life ended 59 min" in done.stdout or "its life ended 1 h" in done.stdout
+        assert "nobody knows its owner" in done.stdout
+        assert len(emulator.alive()) == 1
+
+    def test_a_wrong_deployment_is_told(self, emulator: Emulator) -> None:
+        del emulator
+        failed = run("sweep", "--lifetime-only", "--deployment", "Prod!")
+        assert failed.returncode == 1
+        assert "deployment='Prod!'" in failed.stderr
+
+
+def deployment_of_tests() -> str:
+    from airflow.models.variable import Variable
+
+    return str(Variable.get(DEPLOYMENT_VARIABLE))

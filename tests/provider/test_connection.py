@@ -90,6 +90,7 @@ def test_the_host_leads_to_an_address_and_maybe_to_the_dialect(
         ({"extra": {"retries": True}}, ["retries=True"]),
         ({"extra": {"project_id": 7}}, ["project_id=7", "text"]),
         ({"extra": {"deployment": "Prod!"}}, ["deployment='Prod!'", "a-z"]),
+        ({"extra": {"visibility": 0}}, ["visibility=0", "0.1 to 3600"]),
     ],
 )
 def test_a_wrong_field_is_named_with_its_value_and_what_is_allowed(fields: dict[str, Any], words: list[str]) -> None:

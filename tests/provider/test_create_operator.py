@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_provider_together.api.naming import ClusterName
+from airflow_provider_together.api.naming import ClusterName, Owner
+from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
+from airflow_provider_together.hooks.registry import DEPLOYMENT_VARIABLE
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
+from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
 from tests.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -51,6 +53,80 @@ def test_the_name_says_whose_the_cluster_is_and_when_its_life_ends(emulator: Emu
     assert name is not None
     assert "create-cluster-create" in name.words
     assert name.end_of_life is not None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "lifetime"),
+    [
+        ({}, timedelta(days=1)),
+        ({"max_lifetime": timedelta(hours=12)}, timedelta(hours=12)),
+        ({"max_lifetime": 1800}, timedelta(minutes=30)),
+        ({"max_lifetime": "{{ 2 * 3600 }}"}, timedelta(hours=2)),
+    ],
+)
+def test_the_end_of_life_is_max_lifetime_or_else_the_duration(
+    emulator: Emulator, parameters: dict[str, Any], lifetime: timedelta
+) -> None:
+    before = datetime.now(UTC)
+    run_create(**parameters)
+    (cluster,) = emulator.alive()
+    name = ClusterName.parse(cluster.cluster_name)
+    assert name is not None
+    assert name.end_of_life is not None
+    assert before + lifetime <= name.end_of_life <= datetime.now(UTC) + lifetime + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("api", ["compute"])
+def test_without_any_duration_there_is_no_end_of_life_and_a_warning(
+    emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_create(duration_days=None)
+    (cluster,) = emulator.alive()
+    assert cluster.cluster_name.endswith("-open")
+    assert "no end of life" in capsys.readouterr().out
+
+
+def test_a_lifetime_that_a_name_of_the_users_own_cannot_carry_is_told_when_the_dag_is_parsed() -> None:
+    with pytest.raises(SpecError, match="max_lifetime=60 cannot be kept with cluster_name='mine'"):
+        CreateGPUClusterOperator(task_id="create", **REQUEST, cluster_name="mine", max_lifetime=60)
+
+
+def test_a_create_deletes_what_is_past_its_end_of_life(emulator: Emulator) -> None:
+    (ours, others, own) = (forgotten(deployment=deployment()), forgotten(deployment="other"), "20200101t0000z")
+    for name in (ours, others, own):
+        TogetherHook().create_gpu_cluster(ClusterSpec.parse({**REQUEST, "cluster_name": name}))
+    run = run_create()
+    emulator.advance(3600)
+    alive = {cluster.cluster_name for cluster in emulator.alive()}
+    assert alive == {others, own, run.value("create", "cluster_name")}
+
+
+def test_a_create_deletes_nothing_where_the_user_says_so(emulator: Emulator) -> None:
+    name = forgotten(deployment=deployment())
+    TogetherHook().create_gpu_cluster(ClusterSpec.parse({**REQUEST, "cluster_name": name}))
+    run_create(sweep_expired=False)
+    assert len(emulator.alive()) == 2
+
+
+def deployment() -> str:
+    """Return the id of the tests' Airflow, as a create finds it."""
+    run_create_elsewhere()
+    from airflow.models.variable import Variable
+
+    return str(Variable.get(DEPLOYMENT_VARIABLE))
+
+
+def run_create_elsewhere() -> None:
+    """Run a create against a cloud of its own, so that the deployment has an id."""
+    with Emulator() as elsewhere, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", elsewhere.connection())
+        run_create()
+
+
+def forgotten(*, deployment: str) -> str:
+    """Return the name of a cluster whose life ended an hour ago."""
+    owner = Owner(deployment, "some_dag", "yesterday", "create")
+    return str(ClusterName.of(owner, now=datetime.now(UTC), lifetime=-timedelta(hours=1)))
 
 
 def test_every_parameter_may_be_a_template(emulator: Emulator) -> None:
@@ -94,6 +170,9 @@ def test_all_request_fields_are_template_fields() -> None:
         ("if_exists", "replace"),
         ("on_paused", "hope"),
         ("timeout", -1),
+        ("max_lifetime", 0),
+        ("max_lifetime", "a day"),
+        ("sweep_expired", "perhaps"),
     ],
 )
 def test_a_wrong_literal_is_told_when_the_dag_is_parsed(parameter: str, value: Any) -> None:
@@ -214,6 +293,38 @@ def test_an_adopted_cluster_of_somebody_else_survives_a_failed_wait(emulator: Em
     emulator.set_status(first.value("create"), "PENDING")
     run = run_create(cluster_name="shared", if_exists="adopt", wait_for_completion=True, timeout=0.2)
     assert run.state == "failed"
+    assert len(emulator.alive()) == 1
+
+
+def test_an_adopted_cluster_of_somebody_else_survives_the_teardown_unless_the_user_says_otherwise(
+    emulator: Emulator,
+) -> None:
+    run_create(cluster_name="shared")
+    for delete_adopted in (False, True):
+        with DAG("adopting", schedule=None) as dag:
+            create = CreateGPUClusterOperator(
+                task_id="create", **REQUEST, cluster_name="shared", if_exists="adopt", poll_interval=0.05
+            )
+            delete = DeleteGPUClusterOperator(
+                task_id="delete", cluster_id=create.output, delete_adopted=delete_adopted, poll_interval=0.05
+            )
+            create >> delete.as_teardown(setups=create)
+        assert run_dag(dag).states == {"create": "success", "delete": "success"}
+        assert len(emulator.alive()) == (0 if delete_adopted else 1)
+
+
+def test_an_adopted_cluster_is_left_alive_also_where_it_is_given_by_its_name_or_to_mapped_tasks(
+    emulator: Emulator,
+) -> None:
+    run_create(cluster_name="shared")
+    with DAG("adopting", schedule=None) as dag:
+        request = {name: value for name, value in REQUEST.items() if name != "gpu_type"}
+        create = CreateGPUClusterOperator.partial(
+            task_id="create", **request, cluster_name="shared", if_exists="adopt"
+        ).expand(gpu_type=["H100_SXM"])
+        by_id = DeleteGPUClusterOperator.partial(task_id="by_id").expand(cluster_id=create.output)
+        create >> by_id >> DeleteGPUClusterOperator(task_id="by_name", cluster_name="shared")
+    assert run_dag(dag).state == "success"
     assert len(emulator.alive()) == 1
 
 

@@ -74,6 +74,32 @@ class TestDelete:
         assert run.state == "failed"
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("delete_volumes", [False, True])
+def test_attached_volumes_go_with_the_cluster_only_if_the_user_says_so(
+    emulator: Emulator, delete_volumes: bool, deferrable: bool
+) -> None:
+    volume = {"volume_name": "data", "size_tib": 1}
+    cluster = TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "shared_volume": volume}))
+    emulator.advance(3600)
+    run = run_task(
+        DeleteGPUClusterOperator,
+        cluster_id=cluster.cluster_id,
+        delete_volumes=delete_volumes,
+        poll_interval=0.05,
+        deferrable=deferrable,
+    )
+    assert run.state == "success"
+    assert len(TogetherHook().list_shared_volumes()) == (0 if delete_volumes else 1)
+
+
+def test_a_delete_works_while_together_cannot_tell_what_it_deletes(cluster_id: str, emulator: Emulator) -> None:
+    emulator.inject(Fault(route="get_cluster", status=500, times=8))
+    run = run_task(DeleteGPUClusterOperator, cluster_id=cluster_id, poll_interval=0.05)
+    assert run.state == "success"
+    assert emulator.alive() == []
+
+
 def test_a_delete_is_repeated_until_it_gets_through(cluster_id: str, emulator: Emulator) -> None:
     emulator.inject(Fault(route="delete_cluster", status=403, times=2))
     run = run_task(DeleteGPUClusterOperator, cluster_id=cluster_id, poll_interval=0.05)

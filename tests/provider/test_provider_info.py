@@ -44,7 +44,10 @@ def test_every_public_module_of_those_kinds_is_named() -> None:
     for kind in ("operators", "sensors", "triggers"):
         package = importlib.import_module(f"airflow_provider_together.{kind}")
         modules = {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)}
-        helpers = {f"airflow_provider_together.operators.{name}" for name in ("base", "mapping", "waiting")}
+        helpers = {
+            f"airflow_provider_together.operators.{name}"
+            for name in ("base", "deletion", "mapping", "memory", "waiting")
+        }
         assert modules - helpers <= named
 
 
