@@ -275,7 +275,7 @@ def test_a_task_that_works_on_a_cluster_near_its_end_of_life_is_warned(
     def work(cluster_id: str) -> None:
         TogetherHook().get_gpu_cluster(cluster_id)
 
-    with DAG("working", schedule=None) as dag:
+    with DAG("warned", schedule=None) as dag:
         work(CreateGPUClusterOperator(task_id="create", **REQUEST, max_lifetime=1200).output)  # type: ignore[arg-type]
     assert run_dag(dag).state == "success"
     assert re.search(r"The life of cluster \S+ ends in (19|20) min", capsys.readouterr().out)
