@@ -64,6 +64,7 @@ def connection_json(settings: Settings) -> str:
         "retries": settings.retries,
         "verify": str(Path(settings.verify).resolve()) if settings.verify else "",
         "deployment": settings.deployment,
+        "visibility": settings.visibility,
     }
     fields = {"conn_type": "together", "host": settings.base_url, "password": settings.api_key, "extra": extra}
     return json.dumps(fields)

@@ -10,9 +10,12 @@ from airflow.sdk import DAG
 
 from airflow_provider_together.emulator import Emulator, Fault
 from tests.dag_runs import dag_bag, run_dag
+from tests.provider.test_create_operator import run_create
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "linear_model")
+SWEEP = EXAMPLES / "sweep_forgotten_clusters.py"
+TRAININGS = [path for path in DAG_FILES if path != SWEEP]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
@@ -36,7 +39,7 @@ def fail(*_: object, **__: object) -> None:
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_the_example_succeeds_and_leaves_no_cluster(
     path: Path,
     emulator: Emulator,
@@ -49,7 +52,7 @@ def test_the_example_succeeds_and_leaves_no_cluster(
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_a_failed_training_fails_the_run_and_leaves_no_cluster(
     path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +65,7 @@ def test_a_failed_training_fails_the_run_and_leaves_no_cluster(
 
 
 @pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
 def test_a_cluster_that_cannot_be_given_back_fails_the_run(
     path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +86,14 @@ def test_the_volume_of_the_example_outlives_the_cluster(emulator: Emulator, monk
         assert run_dag(load(EXAMPLES / "shared_volume.py", monkeypatch)).value("train") == ["checkpoints"]
     assert len(TogetherHook().list_shared_volumes()) == 1
     assert len(emulator.clusters()) == 2
+
+
+@pytest.mark.usefixtures("database")
+def test_the_sweep_deletes_what_a_run_has_left(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_create()
+    run_create(cluster_name="named by the user")
+    assert run_dag(load(SWEEP, monkeypatch)).state == "success"
+    assert [cluster.cluster_name for cluster in emulator.alive()] == ["named by the user"]
 
 
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.stem)
