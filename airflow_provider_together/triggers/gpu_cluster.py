@@ -26,8 +26,11 @@ log = logging.getLogger(__name__)
 #: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
 #: second net, for a triggerer that is not there to fire.
 DEFERRAL_MARGIN = 120.0
-#: Seconds that a killed task's cluster is tried to be deleted; Airflow cuts ``on_kill`` off after 30.
+#: Seconds that ``on_kill`` waits for the deletion; Airflow cuts it off after 30.
 _KILL_SECONDS = 25.0
+#: Seconds that a killed task's cluster is tried to be deleted. The deletion goes on in the triggerer after
+#: ``on_kill`` has returned, since Together may fail for longer than that.
+_DELETION_SECONDS = 1800.0
 
 #: Deletions under way. The event loop keeps only weak references to its tasks.
 _deletions: set[asyncio.Task[None]] = set()
@@ -145,7 +148,7 @@ class GPUClusterTrigger(BaseTrigger):
         log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
         async with TogetherHook(self.together_conn_id).async_client() as client:
             now = client.now()
-            wait = GoneWait(self.cluster_id, started=now, deadline=now + _KILL_SECONDS, poll_interval=1.0)
+            wait = GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
             try:
                 look = await client.run(delete_and_prove(client.dialect, wait))
             except TogetherError:
