@@ -68,6 +68,8 @@ class AirflowStack:
     :param parallelism: how many tasks run at a time.
     :param extra_components: further processes, as name and arguments of ``airflow``: a second triggerer
         ``{"triggerer-2": ("triggerer", "--skip-serve-logs")}``, a Celery worker, …
+    :param ready_texts: what such a process writes when it is ready, for those that shall be waited for; Airflow's
+        own report of health does not know them.
     :param grace: seconds that the components get to end by themselves; a triggerer takes more than ten, with
         or without triggers.
     :param keep: whether the folder, with the logs, is left on the disk.
@@ -81,6 +83,7 @@ class AirflowStack:
         executor: str = "LocalExecutor",
         parallelism: int = 4,
         extra_components: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        ready_texts: Mapping[str, str] = MappingProxyType({}),
         grace: float = 5.0,
         keep: bool = False,
     ) -> None:
@@ -100,6 +103,7 @@ class AirflowStack:
         self.environment = {**clean_environment(os.environ), **settings, **environment}
         self.api = AirflowAPI(f"http://{LOOPBACK}:{port}")
         self._commands = {**COMPONENTS, **extra_components}
+        self._ready_texts = ready_texts
         self._components: dict[str, LoggedProcess] = {}
         self._killed: set[str] = set()
         # A killed component may leave orphans, so that its process is stopped once more at the end.
@@ -282,6 +286,8 @@ class AirflowStack:
                 beats.get(name, 0.0) >= self._components[name].started
                 for name in names
                 if name in COMPONENTS and name != API_SERVER
+            ) and all(
+                text in self._components[name].output() for name, text in self._ready_texts.items() if name in names
             )
 
         self.wait_for(healthy, what=f"Airflow healthy ({', '.join(names)})", timeout=_START_TIMEOUT)

@@ -245,11 +245,15 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             visibility=settings.visibility,
             heal=memory.owner.deployment if truth_of("sweep_expired", self.sweep_expired) else None,
         )
-        creation = self.run_flow(flow, note=lambda note: self._take_note(context, memory, note))
-        if not creation.is_ours:
-            ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
-            self.publish(context, creation.cluster)
-        self._give_back_if_killed()
+        try:
+            creation = self.run_flow(flow, note=lambda note: self._take_note(context, memory, note))
+            if not creation.is_ours:
+                ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
+                self.publish(context, creation.cluster)
+            self.raise_if_killed()
+        except TaskKilledError:
+            self.on_kill()  # which could not know the cluster while the request was under way
+            raise
         return creation
 
     def _spec(self, owner: Owner) -> ClusterSpec:
@@ -282,14 +286,6 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         if isinstance(note, Created) and note.cluster is not None:
             self.publish(context, note.cluster)
         return None
-
-    def _give_back_if_killed(self) -> None:
-        """Catch up on ``on_kill``, which could not know the cluster while the request was under way."""
-        try:
-            self.raise_if_killed()
-        except TaskKilledError:
-            self.on_kill()
-            raise
 
     def _conclude(self, context: Context, cluster_id: str, verdict: Verdict, word: str, *, gives_back: bool) -> str:
         if verdict is Verdict.READY:

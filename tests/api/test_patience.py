@@ -16,6 +16,7 @@ from airflow_provider_together.exceptions import (
     NotFoundError,
     RateLimitError,
     ServerError,
+    TogetherError,
 )
 from tests.api.support import cluster_with
 
@@ -38,7 +39,7 @@ def lived_through(seen: Callable[[float], Any], *, deadline: float | None = None
     while second < 24 * 3600:
         what = seen(second)
         now = START + second
-        look = wait.on_error(what, now=now) if isinstance(what, Exception) else wait.on_cluster(what, now=now)
+        look = wait.on_error(what, now=now) if isinstance(what, TogetherError) else wait.on_cluster(what, now=now)
         if look.is_over:
             return look, second
         second += look.delay
@@ -56,7 +57,7 @@ def lived_through(seen: Callable[[float], Any], *, deadline: float | None = None
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_half_an_hour_of_trouble_fails_nothing(trouble: Exception) -> None:
+def test_half_an_hour_of_trouble_fails_nothing(trouble: TogetherError) -> None:
     look, second = lived_through(
         lambda now: trouble if 60 < now < 60 + HALF_AN_HOUR else READY if now > 60 else PENDING
     )

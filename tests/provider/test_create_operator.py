@@ -399,6 +399,18 @@ def test_a_killed_wait_gives_the_cluster_back(emulator: Emulator) -> None:
     assert len(emulator.clusters()) == 1
 
 
+def test_a_create_that_is_killed_while_its_request_is_under_way_gives_the_cluster_back(emulator: Emulator) -> None:
+    emulator.inject(Fault(route="create_cluster", kind="latency", real_seconds=1.5, times=1))
+    create = CreateGPUClusterOperator(task_id="inner", **REQUEST)
+    with DAG("killed_early", schedule=None) as dag:
+        Killed(task_id="create", create=create)
+    run = run_dag(dag)
+    emulator.advance(3600)
+    assert run.state == "failed"
+    assert emulator.alive() == []
+    assert len(emulator.clusters()) == 1
+
+
 def test_the_hook_of_a_named_connection_is_used(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, api: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GPUS", emulator.connection(api=api))
     monkeypatch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT")
