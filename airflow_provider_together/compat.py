@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from airflow.sdk import BaseHook, Variable
+from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.triggers.base import BaseTrigger
 
 try:
@@ -45,6 +46,7 @@ __all__ = [
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowRuntimeError",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "StateStore",
@@ -54,6 +56,7 @@ __all__ = [
     "aget_connection",
     "conf",
     "get_connection",
+    "goes_on_without",
     "has_database",
     "has_state_store",
     "is_task_over",
@@ -66,6 +69,7 @@ __all__ = [
 #: trigger is cancelled.
 TRIGGERS_HAVE_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
+_NOT_FOUND = 404
 #: States of a task instance from which it does not come back by itself. A row that is no more counts as well.
 _OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
@@ -239,19 +243,48 @@ async def is_task_over(trigger: BaseTrigger) -> bool:
     answered by the triggerer's supervisor; asgiref brings it back to this event loop, while a plain thread would
     read the supervisor's answers to others, which ends the whole triggerer on 3.1.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - only in the triggerer
     from asgiref.sync import sync_to_async  # noqa: PLC0415 - comes with Airflow
 
     instance = trigger.task_instance
     if instance is None:
         return False
-    map_index = -1 if instance.map_index is None else instance.map_index
-    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-        dag_id=instance.dag_id,
-        task_ids=[instance.task_id],
-        run_ids=[instance.run_id],
-        map_index=map_index,
-    )
-    key = instance.task_id if map_index < 0 else f"{instance.task_id}_{map_index}"
-    state = states.get(instance.run_id, {}).get(key, "removed")
+    state = await sync_to_async(_task_state)(instance)
     return state in _OVER
+
+
+def goes_on_without(ti: Any) -> bool:
+    """
+    Whether the task goes on without this try of it: it was cleared, or another try was begun meanwhile.
+
+    Airflow ends a try for many reasons and tells none of them. A try that was replaced is not known any more by
+    its id, which one cheap read alone asks for on all versions.
+
+    :param ti: the running task instance.
+    :raises AirflowRuntimeError: if Airflow does not answer.
+    """
+    if not _is_in_task():
+        return False
+    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets  # noqa: PLC0415 - only in a task
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415
+
+    try:
+        SUPERVISOR_COMMS.send(ValidateInletsAndOutlets(ti_id=ti.id))
+    except AirflowRuntimeError as error:
+        if (error.error.detail or {}).get("status_code") == _NOT_FOUND:
+            return True
+        raise
+    # A try that runs, of which nobody has said that it shall end, was ended from outside: its worker stops.
+    return _task_state(ti) not in {*_OVER, "running"}
+
+
+def _task_state(ti: Any) -> str | None:
+    """Ask Airflow for the state of a task instance; one that is no more is ``removed``."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - in task and triggerer
+
+    map_index = -1 if ti.map_index is None else ti.map_index
+    states = RuntimeTaskInstance.get_task_states(
+        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index
+    )
+    key = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+    state = states.get(ti.run_id, {}).get(key, "removed")
+    return None if state is None else _word(state)

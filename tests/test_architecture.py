@@ -49,6 +49,7 @@ ALLOWED = {
         "api.identity",
         "api.models",
         "api.naming",
+        "api.phase",
         "api.polling",
         "api.specs",
         "exceptions",

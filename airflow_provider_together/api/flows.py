@@ -8,7 +8,7 @@ A flow decides what to ask next; it sends nothing, sleeps never and reads no clo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from airflow_provider_together.api.call import Flow, Note, Pause
@@ -23,6 +23,7 @@ from airflow_provider_together.api.identity import (
 )
 from airflow_provider_together.api.models import Cluster, SharedVolume
 from airflow_provider_together.api.naming import ClusterName
+from airflow_provider_together.api.phase import phase_of
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict, duration
 from airflow_provider_together.exceptions import (
     NameTakenError,
@@ -30,6 +31,7 @@ from airflow_provider_together.exceptions import (
     OutcomeUnknownError,
     SpecMismatchError,
     TogetherError,
+    TransientError,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +47,12 @@ IfExists = Literal["adopt", "fail"]
 VISIBILITY_SECONDS = 60.0
 _FIRST_LOOK = 1.0
 _LONGEST_LOOK = 15.0
-#: Seconds between seeing two clusters of one owner and choosing, so that all its tries have recorded theirs.
-_SETTLING = 5.0
+#: Seconds between learning of two clusters of one owner and choosing, so that all its tries have recorded theirs.
+_SETTLING = 2.0
+#: How often a create starts over when other tries give back what it has found.
+_ROUNDS = 5
+#: How often a cluster that was asked to go may be seen living on until it is asked again.
+_UNHEARD = 3
 
 
 def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
@@ -72,31 +78,47 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     :raises SpecMismatchError: if the live one is not what the spec describes.
     :raises OutcomeUnknownError: if nobody can tell whether the POST was carried out.
     """
-    create = dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
+    dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
+    for _ in range(_ROUNDS):
+        creation = yield from _create_or_adopt(dialect, spec, identity, if_exists, visibility, heal)
+        if creation is not None:
+            return creation
+        yield Note("Another try of this task has given that cluster back meanwhile; starting over.")
+    message = f"the tries of this task give back each other's clusters named {spec.cluster_name!r}; none is kept"
+    raise TransientError(message)
+
+
+def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
+    dialect: Dialect, spec: ClusterSpec, identity: Identity, if_exists: IfExists, visibility: float, heal: str | None
+) -> Flow[Creation | None]:
+    """Return None if what was found or made was given back by another try meanwhile."""
     name = spec.cluster_name
+    found = yield from _find_cluster(dialect, name, identity, heal=heal)
     record = yield from Recall()
-    found = yield from _find_cluster(dialect, name, identity, record, heal=heal)
     if found is None and record.has_open_request:
         yield Note(f"An earlier try may have asked for it. Looking for it for {duration(visibility)}.")
-        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity, record), visibility)
+        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity), visibility)
+        record = yield from Recall()
     if found is None:
-        record = yield from Recall()  # by now a try beside this one may have made it
         found = yield from _recorded_cluster(dialect, record, visibility)
     if found is not None:
         creation = _adopted(found, spec, is_ours=identity.owns(found, record), if_exists=if_exists)
         message = f"Adopting {_described(found)}: it exists already."
-        yield (Created(message, found) if creation.is_ours else Note(f"{message} It is not ours, so it stays alive."))
-        return creation
+        if not creation.is_ours:
+            yield Note(f"{message} It is not ours, so it stays alive.")
+            return creation
+        yield Created(message, found)
+        return creation if (yield from _is_alive(dialect, found)) else None
     yield Intent(f"Asking for {_wanted(spec)}.", name)
     try:
-        cluster = yield from create
+        made = yield from dialect.create_cluster(spec)
     except OutcomeUnknownError as error:
-        cluster = yield from _look_for_effect(dialect, name, identity, error, visibility)
+        made = yield from _look_for_effect(dialect, name, identity, error, visibility)
     except TogetherError:
         yield Withdrawn(f"Cluster {name!r} was not made.")
         raise
-    kept = yield from _claim(dialect, cluster, identity, visibility, past_id=record.cluster_id)
-    return Creation(kept, is_ours=True)
+    kept = yield from _claim(dialect, made, identity, visibility, past_id=record.cluster_id)
+    return None if kept is None else Creation(kept, is_ours=True)
 
 
 def wait_until_ready(dialect: Dialect, wait: ReadyWait) -> Flow[Look]:
@@ -159,9 +181,21 @@ def request_deletion(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]:
 
 
 def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
-    """Wait until neither Get nor List shows a cluster that was asked to go."""
+    """
+    Wait until neither Get nor List shows a cluster that was asked to go.
+
+    It is asked again if it goes on living: a 404 to the request may have been a stray one.
+    """
+    lives_on = 0
     while True:
         look = yield from _poll_once(dialect, wait)
+        lives_on = lives_on + 1 if look.word and phase_of(look.word).has_to_be_deleted else 0
+        if lives_on == _UNHEARD:
+            lives_on = 0
+            try:
+                yield from dialect.delete_cluster(wait.cluster_id).once()
+            except TogetherError as error:
+                yield Note(str(error))
         if look.verdict is Verdict.GONE:
             try:
                 clusters = yield from dialect.list_clusters().once()
@@ -240,12 +274,11 @@ def _poll_once(dialect: Dialect, wait: ReadyWait | GoneWait) -> Flow[Look]:
     return look
 
 
-def _find_cluster(
-    dialect: Dialect, name: str, identity: Identity, record: Record, *, heal: str | None = None
-) -> Flow[Cluster | None]:
+def _find_cluster(dialect: Dialect, name: str, identity: Identity, *, heal: str | None = None) -> Flow[Cluster | None]:
     """Look for the live cluster that a create is about; give back what of ours has ended, failed or is one too many."""
     clusters = yield from dialect.list_clusters()
-    now = yield from Pause(0)
+    # What is on record is read after the list, which may show what another try has made and recorded since.
+    record, now = (yield from Recall()), (yield from Pause(0))
     usable = []
     for cluster in clusters:
         parsed = ClusterName.parse(cluster.cluster_name)
@@ -260,14 +293,17 @@ def _find_cluster(
             yield from _give_back(dialect, cluster, why="it has failed, and is replaced")
         elif is_match and cluster.phase.is_alive:
             usable.append(cluster)
-    return (yield from _keep_one(dialect, usable, identity, record))
+    if len(usable) > 1 and identity.owner is not None:
+        return (yield from _choose(dialect, name, identity))
+    return min(usable, key=lambda cluster: _rank(cluster, record), default=None)
 
 
 def _recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Flow[Cluster | None]:
     """
     Ask for the recorded cluster by its id, since a list may miss one that lives.
 
-    One that was recorded just now is asked for until it may be expected to be visible.
+    One that was recorded just now is asked for until it may be expected to be visible. One that has failed is given
+    back.
     """
     if record.cluster_id is None:
         return None
@@ -281,31 +317,35 @@ def _recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Fl
             if not 0 <= age < visibility:
                 return None
             yield from Pause(min(_LONGEST_LOOK, visibility - age))
-        else:
-            return cluster if cluster.phase.is_alive else None
+            continue
+        if cluster.phase.is_alive:
+            return cluster
+        if cluster.phase.has_to_be_deleted:
+            yield from _give_back(dialect, cluster, why="it has failed, and is replaced")
+        return None
 
 
 def _claim(
     dialect: Dialect, made: Cluster, identity: Identity, visibility: float, *, past_id: str | None
-) -> Flow[Cluster]:
+) -> Flow[Cluster | None]:
     """
     Have the cluster that was just made recorded as the owner's, unless another try was faster.
 
-    An earlier try that was cut off from Airflow may ask at the same time. Both look after they have asked, so that
-    at least the later one sees both clusters, and both go by the same order.
+    An earlier try that was cut off from Airflow may ask at the same time. Each recalls and looks after it has asked,
+    so that at least the slower one learns of both clusters; and all go by what is on record in the end.
 
     :param past_id: cluster that was on record before, and is known not to live.
+    :returns: the cluster that is kept; None if another try has given it back meanwhile.
     """
-    record, rival = (yield from Recall()), None
-    if record.cluster_id not in {made.cluster_id, past_id}:
-        rival = yield from _recorded_cluster(dialect, record, 0)
+    rival = yield from _rival(dialect, made, past_id)
     if rival is not None:
-        yield Created(f"Another try of this task has made {_described(rival)}.", rival)
-        yield from _give_back(dialect, made, why="one is enough")
-        return rival
+        return (yield from _give_way(dialect, made, rival))
     yield Created(f"Created {_described(made)}.", made)
     if identity.owner is None:
-        return made  # another cluster of the user's own name may be anybody's
+        # Another cluster of the user's own name may be anybody's: only the record tells of another try.
+        yield from Pause(_SETTLING)
+        rival = yield from _rival(dialect, made, past_id)
+        return made if rival is None else (yield from _give_way(dialect, made, rival))
     for pause in _looks(visibility) if identity.is_retry else [0.0]:
         yield from Pause(pause)
         try:
@@ -314,43 +354,70 @@ def _claim(
             yield Note(f"{error} Whether this task has a second cluster is left to later looks.")
             continue
         alive = [c for c in clusters if c.phase.is_alive and identity.matches(c, made.cluster_name)]
-        if rivals := [c for c in alive if c.cluster_id != made.cluster_id]:
-            return (yield from _settle(dialect, made, rivals, identity))
+        if any(c.cluster_id != made.cluster_id for c in alive):
+            return (yield from _choose(dialect, made.cluster_name, identity, made))
     return made
 
 
-def _settle(dialect: Dialect, made: Cluster, rivals: list[Cluster], identity: Identity) -> Flow[Cluster]:
-    """Choose between clusters of tries that ran at the same time, as each of them would choose."""
-    yield from Pause(_SETTLING)  # for the others to have recorded theirs
+def _rival(dialect: Dialect, made: Cluster, past_id: str | None) -> Flow[Cluster | None]:
+    """Return the live cluster that another try has on record instead of this one."""
     record = yield from Recall()
+    if record.cluster_id in {made.cluster_id, past_id}:
+        return None
+    return (yield from _recorded_cluster(dialect, record, 0))
+
+
+def _give_way(dialect: Dialect, made: Cluster, rival: Cluster) -> Flow[Cluster | None]:
+    yield Created(f"Another try of this task has made {_described(rival)}.", rival)
+    if not (yield from _is_alive(dialect, rival)):
+        return None
+    yield from _give_back(dialect, made, why="one is enough")
+    return rival
+
+
+def _choose(dialect: Dialect, name: str, identity: Identity, made: Cluster | None = None) -> Flow[Cluster | None]:
+    """
+    Choose between clusters of tries that ran at the same time, as each of them would choose, and give back the rest.
+
+    The one on record is kept, else the oldest; ties are broken by id. Nothing is given back for a cluster that was
+    not seen alive just before.
+
+    :param made: the cluster of this try, which a list may not show yet.
+    """
+    for _ in range(_ROUNDS):
+        yield from Pause(_SETTLING)  # for the others to have recorded theirs
+        clusters = yield from dialect.list_clusters()
+        record = yield from Recall()
+        alive = {c.cluster_id: c for c in clusters if c.phase.is_alive and identity.matches(c, name)}
+        if made is not None and made.cluster_id not in alive and (yield from _is_alive(dialect, made)):
+            alive[made.cluster_id] = made
+        if not alive:
+            return None
+        kept, *surplus = sorted(alive.values(), key=lambda cluster: _rank(cluster, record))
+        if not (yield from _is_alive(dialect, kept)):
+            continue
+        if record.cluster_id != kept.cluster_id:
+            yield Created(f"Of several clusters of this task {_described(kept)} is kept.", kept)
+        for cluster in surplus:
+            yield from _give_back(dialect, cluster, why=f"its task has cluster {kept.cluster_id} already")
+        return kept
+    return None
+
+
+def _is_alive(dialect: Dialect, cluster: Cluster) -> Flow[bool]:
+    """Whether a cluster that was seen still lives; in doubt it does."""
     try:
-        mine = yield from dialect.get_cluster(made.cluster_id).once()
+        now = yield from dialect.get_cluster(cluster.cluster_id).once()
     except NotFoundError:
-        candidates = rivals  # another try has chosen already
+        return False
     except TogetherError:
-        candidates = [made, *rivals]
-    else:
-        candidates = [mine, *rivals] if mine.phase.is_alive else rivals
-    kept = yield from _keep_one(dialect, candidates, identity, record)
-    if kept is None or kept.cluster_id == made.cluster_id:
-        return made
-    yield Created(f"Another try of this task has made {_described(kept)}.", kept)
-    return kept
+        return True
+    return now.phase.is_alive
 
 
-def _keep_one(
-    dialect: Dialect, clusters: Sequence[Cluster], identity: Identity, record: Record
-) -> Flow[Cluster | None]:
-    """
-    Return the cluster that counts, and give back the others of this owner.
-
-    The oldest counts. Where Together tells no time of creation it is the recorded one; ties are broken by id.
-    """
-    ordered = sorted(clusters, key=lambda c: (_created(c), not record.proves(c), c.cluster_name, c.cluster_id))
-    if identity.owner is not None:
-        for surplus in ordered[1:]:
-            yield from _give_back(dialect, surplus, why=f"its task has cluster {ordered[0].cluster_id} already")
-    return ordered[0] if ordered else None
+def _rank(cluster: Cluster, record: Record) -> tuple[bool, float, str, str]:
+    """Order the clusters of one owner: the one that counts comes first."""
+    return (cluster.cluster_id != record.cluster_id, _created(cluster), cluster.cluster_name, cluster.cluster_id)
 
 
 def _created(cluster: Cluster) -> float:
@@ -398,9 +465,7 @@ def _look_for_effect(
     """Look for the cluster of a POST whose answer was lost, for as long as a list may lag."""
     yield Note(f"{error} Looking for it for {duration(visibility)}.")
     try:
-        # What was asked for just now is ours, if it is there.
-        record = Record(name, has_open_request=True)
-        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity, record), visibility)
+        found = yield from _look_longer(lambda: _find_cluster(dialect, name, identity), visibility)
     except TogetherError as failed:
         # Ending with that would look like an error after which asking again is safe.
         message = f"{error} Looking for its effect failed: {failed} A retry of the task looks before it asks again."

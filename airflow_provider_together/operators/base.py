@@ -8,7 +8,8 @@ wait sleeps in short pieces and raises once it was killed.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -73,6 +74,8 @@ class TogetherOperator(BaseOperator):
         super().__init__(**kwargs)
         self.together_conn_id = together_conn_id
         self._was_killed = False
+        #: Whether a signal would strike while Airflow is asked something, so that its handler must not ask as well.
+        self._is_asking_airflow = False
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -86,8 +89,21 @@ class TogetherOperator(BaseOperator):
         return TogetherHook(self.together_conn_id)
 
     def run_flow(self, flow: Flow[T], *, note: NoteTaker | None = None) -> T:
-        """Run a flow that ends early if the task is killed."""
-        return self.hook.client.run(flow, note=note or self._log_note, sleep=self.sleep)
+        """
+        Run a flow that ends early if the task is killed.
+
+        :raises TaskKilledError: if it is.
+        """
+
+        def take(told: Note) -> Any:
+            with self._asking_airflow(is_asking=True):
+                answer = (note or self._log_note)(told)
+            if told.message:  # after a question the flow may have something to tell that must not be lost
+                self.raise_if_killed()
+            return answer
+
+        with self._asking_airflow(is_asking=False):
+            return self.hook.client.run(flow, note=take, sleep=self.sleep)
 
     def check_parameters(self) -> None:
         """
@@ -176,6 +192,14 @@ class TogetherOperator(BaseOperator):
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(_NAP, left))
             self.raise_if_killed()
+
+    @contextmanager
+    def _asking_airflow(self, *, is_asking: bool) -> Iterator[None]:
+        before, self._is_asking_airflow = self._is_asking_airflow, is_asking
+        try:
+            yield
+        finally:
+            self._is_asking_airflow = before
 
     def _log_note(self, note: Note) -> None:
         self.log.info("%s", note.message)

@@ -23,8 +23,10 @@ from airflow_provider_together.api.polling import Verdict, failure_of
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
 from airflow_provider_together.compat import (
     AirflowException,
+    AirflowRuntimeError,
     TaskDeferralError,
     TaskDeferralTimeout,
+    goes_on_without,
 )
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.failures import task_failures
@@ -167,6 +169,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self.sweep_expired = sweep_expired
         self.wait_for_completion = wait_for_completion
         self._own: Cluster | None = None
+        self._ti: Any = None
         self.check_parameters()
 
     def check_parameters(self) -> None:
@@ -185,18 +188,27 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
-        with task_failures():
+        self._ti = context["ti"]
+        with task_failures(), self._asking_airflow(is_asking=True):
             self.check_parameters()  # all of them, before one that is read late finds a cluster already made
-            creation = self._create(context)
-            cluster_id = creation.cluster.cluster_id
-            if not truth_of("wait_for_completion", self.wait_for_completion):
-                return cluster_id
-            gives_back = self._deletes_on_failure and creation.is_ours
-            context["ti"].xcom_push(key="delete_on_failure", value=gives_back)
-            if self.is_deferrable:
-                self.defer_until_ready(cluster_id, delete_on_kill=gives_back)
-            look = self.wait_here(cluster_id)
-            return self._conclude(context, cluster_id, look.verdict, look.word, gives_back=gives_back)
+            try:
+                return self._create_and_wait(context)
+            except TaskKilledError:
+                self._give_back()  # unless on_kill has done it
+                raise
+
+    def _create_and_wait(self, context: Context) -> str:
+        creation = self._create(context)
+        cluster_id = creation.cluster.cluster_id
+        if not truth_of("wait_for_completion", self.wait_for_completion):
+            return cluster_id
+        gives_back = self._deletes_on_failure and creation.is_ours
+        context["ti"].xcom_push(key="delete_on_failure", value=gives_back)
+        self.raise_if_killed()
+        if self.is_deferrable:
+            self.defer_until_ready(cluster_id, delete_on_kill=gives_back)
+        look = self.wait_here(cluster_id)
+        return self._conclude(context, cluster_id, look.verdict, look.word, gives_back=gives_back)
 
     def execute_complete(self, context: Context, event: Any = None) -> str:
         """Go on after the triggerer has waited."""
@@ -217,17 +229,31 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             raise
 
     def on_kill(self) -> None:
-        """Ask for the deletion of the cluster, within the few seconds that Airflow grants."""
+        """
+        Ask for the deletion of the cluster, within the few seconds that Airflow grants.
+
+        It runs inside a signal handler, or after ``execute`` has timed out. Where a signal has struck while Airflow
+        was asked something, ``execute`` catches up as soon as the answer is there.
+        """
         super().on_kill()
-        if self._own is None or not self._deletes_on_failure:
+        if not self._is_asking_airflow:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Delete the cluster of a try that was killed, once, unless the task goes on without that try."""
+        cluster, self._own = self._own, None
+        if cluster is None or not self._deletes_on_failure:
             return
         try:
-            self.delete_now(self._own.cluster_id)
+            if goes_on_without(self._ti):
+                self.log.info("Cluster %s is left alive: another try of this task works with it.", cluster.cluster_id)
+                return
+            self.delete_now(cluster.cluster_id)
         except NotFoundError:
-            self.log.info("Cluster %s is not there any more.", self._own.cluster_id)
-        except TogetherError as error:
+            self.log.info("Cluster %s is not there any more.", cluster.cluster_id)
+        except (TogetherError, AirflowRuntimeError) as error:
             # Raised from a signal handler it would strike the task at any line.
-            self.log.error("%s Cluster %s is still billed.", error, self._own.cluster_id)  # noqa: TRY400
+            self.log.error("%s Cluster %s is still billed.", error, cluster.cluster_id)  # noqa: TRY400
 
     @property
     def _deletes_on_failure(self) -> bool:
@@ -245,15 +271,11 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             visibility=settings.visibility,
             heal=memory.owner.deployment if truth_of("sweep_expired", self.sweep_expired) else None,
         )
-        try:
-            creation = self.run_flow(flow, note=lambda note: self._take_note(context, memory, note))
-            if not creation.is_ours:
-                ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
-                self.publish(context, creation.cluster)
-            self.raise_if_killed()
-        except TaskKilledError:
-            self.on_kill()  # which could not know the cluster while the request was under way
-            raise
+        creation = self.run_flow(flow, note=lambda note: self._take_note(context, memory, note))
+        if not creation.is_ours:
+            ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
+            self.publish(context, creation.cluster)
+        self.raise_if_killed()
         return creation
 
     def _spec(self, owner: Owner) -> ClusterSpec:
@@ -300,6 +322,8 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         raise AirflowException(str(error)) from error
 
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
+        if goes_on_without(context["ti"]):
+            return "It is left alive: another try of this task works with it."
         fate = self.clean_up(cluster_id, cluster_name=self._own_xcom(context, "cluster_name") or "")
         forget_cluster(context)
         return fate

@@ -47,15 +47,12 @@ class OwnerMemory:
     :param entry: what is known so far.
     :param store: the task's own storage; None before Airflow 3.3.
     :param entries: the deployment's registry.
-    :param is_registered: whether there may be an entry. For the first try there is none, and Airflow would log
-        an error for looking.
     """
 
-    def __init__(self, entry: Entry, *, store: StateStore | None, entries: Registry, is_registered: bool) -> None:
+    def __init__(self, entry: Entry, *, store: StateStore | None, entries: Registry) -> None:
         self._entry = entry
         self._store = store
         self._registry = entries
-        self._is_registered = is_registered
 
     @classmethod
     def of(cls, context: Context, settings: Settings, *, keep_on_failure: bool) -> Self:
@@ -74,12 +71,10 @@ class OwnerMemory:
         if store is not None:
             store.set(_OWNER, deployment)
         entry = Entry.of(owner_of(context, deployment=deployment), keep_on_failure=keep_on_failure)
-        return cls(
-            entry if saved is None else replace(entry, record=saved.record),
-            store=store,
-            entries=entries,
-            is_registered=is_retry,
-        )
+        if store is None and saved is None:
+            # From now on there is an entry to recall: for one that is missing Airflow would log an error.
+            entries.register(entry)
+        return cls(entry if saved is None else replace(entry, record=saved.record), store=store, entries=entries)
 
     @property
     def owner(self) -> Owner:
@@ -89,7 +84,7 @@ class OwnerMemory:
     def recall(self) -> Record:
         """Return what any try of this owner has recorded by now."""
         if self._store is None:
-            saved = self._registry.entry(self._entry.owner.digest) if self._is_registered else None
+            saved = self._registry.entry(self._entry.owner.digest)
             return Record() if saved is None else saved.record
         request: dict[str, Any] = self._store.get(_REQUEST) or {}
         cluster: dict[str, Any] = self._store.get(_CLUSTER) or {}
@@ -112,4 +107,3 @@ class OwnerMemory:
                 self._store.set(_CLUSTER, {"cluster_id": record.cluster_id, "noted_at": record.noted_at})
         self._entry = replace(self._entry, record=record)
         self._registry.register(self._entry)
-        self._is_registered = True

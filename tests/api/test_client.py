@@ -150,7 +150,7 @@ def test_a_flow_runs_the_same_on_both_drivers(driving: Driving, dialect: Dialect
     assert creation.cluster.cluster_id == "c-9"
     assert [request.method for request in handler.requests] == ["GET", "POST", "GET", "GET"]
     assert [type(note).__name__ for note in driving.noted if note.message] == ["Intent", "Note", "Created"]
-    assert driving.slept == [1.0, 2.0]
+    assert driving.slept == [1.0, 2.0, 2.0]
 
 
 def test_an_error_reaches_the_flow_which_may_go_on(driving: Driving) -> None:

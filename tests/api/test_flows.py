@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.call import Call, Note, Pause
+from airflow_provider_together.api.call import Call, Note, Pause, Step
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
 from airflow_provider_together.api.flows import VISIBILITY_SECONDS, IfExists, create_or_adopt
 from airflow_provider_together.api.identity import (
@@ -66,18 +66,60 @@ REFUSALS = [
 ]
 
 
+class Create(Script):
+    """
+    A create: lists and POSTs are answered in order, the rest as a cloud of those clusters would.
+
+    :param gets: answers to looks at one cluster, in order; by default it is as it was told last, until it is deleted.
+    :param deletion: the answer to deletions.
+    """
+
+    def __init__(self, dialect: Dialect, answers: Sequence[Any], *, gets: Sequence[Any], deletion: Any) -> None:
+        super().__init__(answers)
+        self.list_path = dialect.list_clusters().path
+        self.gets = list(gets)
+        self.deletion = deletion
+        self.known: dict[str, Any] = {}
+
+    def _answer(self, step: Step, left: list[Any]) -> Any:
+        if not isinstance(step, Call):
+            return super()._answer(step, left)
+        cluster_id = step.path.rsplit("/", 1)[-1]
+        if step.method == "DELETE":
+            self.known[cluster_id] = NOT_FOUND
+            return self.deletion
+        if step.method == "GET" and step.path != self.list_path:
+            return self.gets.pop(0) if self.gets else self.known.get(cluster_id, NOT_FOUND)
+        answer = super()._answer(step, left)
+        told = answer if isinstance(answer, list) else [answer]
+        self.known.update({one.cluster_id: one for one in told if isinstance(one, Cluster)})
+        return answer
+
+    @property
+    def requests(self) -> list[str]:
+        """Methods of all requests, in order; a look at one cluster is ``get``."""
+        return [
+            "get" if step.method == "GET" and step.path != self.list_path else step.method
+            for step in self.steps
+            if isinstance(step, Call)
+        ]
+
+
 def creating(
     dialect: Dialect,
     answers: Sequence[Any],
     *,
+    gets: Sequence[Any] = (),
+    deletion: Any = True,
     spec: Any = SPEC,
     identity: Identity | None = None,
     record: Record | None = None,
     if_exists: IfExists = "fail",
     heal: str | None = None,
-) -> tuple[Script, Creation | TogetherError]:
+) -> tuple[Create, Creation | TogetherError]:
     """Run a create and return its script and its end."""
-    script = Script(answers, record=record or Record(), now=NOW.timestamp())
+    script = Create(dialect, answers, gets=gets, deletion=deletion)
+    script.record, script.now = record or Record(), NOW.timestamp()
     try:
         flow = create_or_adopt(dialect, spec, identity or Identity(), if_exists=if_exists, heal=heal)
         return script, script.drive(flow)
@@ -132,7 +174,7 @@ def test_a_list_that_cannot_be_had_ends_a_create_before_its_post(dialect: Dialec
 def test_a_live_one_of_ours_is_adopted(dialect: Dialect, status: str, if_exists: IfExists) -> None:
     mine = cluster_with("c-1", cluster_name=LATER, status=status)
     script, end = creating(dialect, [[mine]], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists=if_exists)
-    assert script.shape == ["GET", "Created"]
+    assert script.shape == ["GET", "Created", "GET"]
     assert end == Creation(mine, is_ours=True)
 
 
@@ -158,36 +200,44 @@ def test_a_cluster_whose_name_does_not_prove_it_is_not_ours(dialect: Dialect, na
 
 def test_of_several_of_ours_the_oldest_is_adopted(dialect: Dialect) -> None:
     several = [made_at(12, cluster_id="b", cluster_name=OURS), made_at(9, cluster_id="c", cluster_name=LATER)]
-    script, end = creating(dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    script, end = creating(dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert isinstance(end, Creation)
     assert end.cluster.cluster_id == "c"
     assert deleted(script) == ["b"]
+    assert script.record.cluster_id == "c"
+
+
+def test_a_recorded_one_of_ours_goes_before_an_older_one(dialect: Dialect) -> None:
+    several = [made_at(12, cluster_id="b", cluster_name=OURS), made_at(9, cluster_id="c", cluster_name=LATER)]
+    script, end = creating(dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY, record=Record(OURS, "b", LONG_AGO))
+    assert end == Creation(several[0], is_ours=True)
+    assert deleted(script) == ["c"]
 
 
 def test_of_several_of_a_users_own_name_none_is_deleted(dialect: Dialect) -> None:
     several = [made_at(12, cluster_id="b"), made_at(9, cluster_id="c")]
-    script, end = creating(dialect, [several], record=Record("train", "c"))
-    assert end == Creation(several[1], is_ours=True)
+    script, end = creating(dialect, [several], record=Record("train", "b"))
+    assert end == Creation(several[0], is_ours=True)
     assert deleted(script) == []
 
 
 def test_where_no_creation_time_is_told_the_end_in_the_name_tells_the_oldest(dialect: Dialect) -> None:
     several = [cluster_with("a", cluster_name=LATER), cluster_with("b", cluster_name=OURS)]
-    _, end = creating(dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    _, end = creating(dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert isinstance(end, Creation)
     assert end.cluster.cluster_id == "b"
 
 
 def test_twins_are_told_apart_by_their_ids_whatever_their_order(dialect: Dialect) -> None:
     twins = [cluster_with(name, cluster_name=OURS) for name in ("b", "a", "c")]
-    ends = [creating(dialect, [order, True], spec=OUR_SPEC, identity=OUR_IDENTITY)[1] for order in (twins, twins[::-1])]
+    ends = [creating(dialect, [order], spec=OUR_SPEC, identity=OUR_IDENTITY)[1] for order in (twins, twins[::-1])]
     assert [end.cluster.cluster_id for end in ends if isinstance(end, Creation)] == ["a", "a"]
 
 
 def test_where_no_creation_time_is_told_the_recorded_one_counts(dialect: Dialect) -> None:
     several = [cluster_with("a", cluster_name=OURS), cluster_with("b", cluster_name=LATER)]
     script, end = creating(
-        dialect, [several, True], spec=OUR_SPEC, identity=OUR_IDENTITY, record=Record(LATER, "b", NOW.timestamp())
+        dialect, [several], spec=OUR_SPEC, identity=OUR_IDENTITY, record=Record(LATER, "b", NOW.timestamp())
     )
     assert end == Creation(several[1], is_ours=True)
     assert deleted(script) == ["a"]
@@ -340,7 +390,7 @@ def test_a_try_that_follows_a_deleted_cluster_asks_at_once(dialect: Dialect) -> 
     made = cluster_with("c-9", cluster_name=OURS)
     script, end = creating(
         dialect,
-        [[], NOT_FOUND, made, [made]],
+        [[], made, [made]],
         spec=OUR_SPEC,
         identity=OUR_IDENTITY,
         record=Record(OURS, "c-1", LONG_AGO),
@@ -352,17 +402,16 @@ def test_a_try_that_follows_a_deleted_cluster_asks_at_once(dialect: Dialect) -> 
 def test_a_recorded_cluster_that_the_list_misses_is_asked_for_by_its_id(dialect: Dialect) -> None:
     live = cluster_with("c-1", cluster_name=OURS)
     record = Record(OURS, "c-1", LONG_AGO)
-    script, end = creating(dialect, [[], live], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
+    script, end = creating(dialect, [[]], gets=[live, live], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
     assert end == Creation(live, is_ours=True)
-    assert script.requests == ["GET", "GET"]
+    assert script.requests == ["GET", "get", "get"]
 
 
 def test_a_cluster_that_was_recorded_just_now_is_looked_for_until_it_may_be_visible(dialect: Dialect) -> None:
     live = cluster_with("c-1", cluster_name=OURS)
     record = Record(OURS, "c-1", NOW.timestamp() - 10)
-    script, end = creating(
-        dialect, [[], NOT_FOUND, NOT_FOUND, live], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record
-    )
+    gets = [NOT_FOUND, NOT_FOUND, live, live]
+    script, end = creating(dialect, [[]], gets=gets, spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
     assert end == Creation(live, is_ours=True)
     assert script.pauses == [15, 15]
 
@@ -370,8 +419,7 @@ def test_a_cluster_that_was_recorded_just_now_is_looked_for_until_it_may_be_visi
 def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dialect: Dialect) -> None:
     made = cluster_with("c-9", cluster_name=OURS)
     record = Record(OURS, "c-1", NOW.timestamp() - 10)
-    answers = [[], *[NOT_FOUND] * 5, made, [made]]
-    script, end = creating(dialect, answers, spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
+    script, end = creating(dialect, [[], made, [made]], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
     assert end == Creation(made, is_ours=True)
     assert sum(script.pauses) == VISIBILITY_SECONDS - 10
 
@@ -379,7 +427,7 @@ def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dial
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
     for count in range(1, 9):
         flow = create_or_adopt(dialect, SPEC, Identity(), if_exists="fail")
-        answers: list[Any] = [None, [], 0.0, None, None, LOST, None, 5.0]
+        answers: list[Any] = [[], None, 0.0, None, None, LOST, None, 5.0]
         next(flow)
         for answer in answers[: count - 1]:
             flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)

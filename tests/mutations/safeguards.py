@@ -1,0 +1,341 @@
+"""
+The safeguards, each with the change that removes it and the tests that must then fail.
+
+A list only, so that it can be read as one; ``mutate.py`` applies it to copies of the package. Whoever moves a
+safeguard moves its entry: each old text must occur exactly once in its module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KNOWN = "tests/histories/test_known_histories.py"
+FLOWS = "tests/api/test_flows.py"
+RACING = "tests/api/test_flows_racing.py"
+WAITING = "tests/api/test_flows_waiting.py"
+POLLING = "tests/api/test_polling.py"
+SWEEP = "tests/api/test_sweep.py"
+NAMING = "tests/api/test_naming.py"
+RETRY = "tests/api/test_retry.py"
+TCLOUD = "tests/api/dialects/test_tcloud.py"
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """
+    What protects a user's money or somebody's cluster.
+
+    :param name: what it does, in words.
+    :param module: the file in the package.
+    :param old: the text that makes it so.
+    :param new: the text that makes it not so.
+    :param tests: files of tests, each of which must notice.
+    """
+
+    name: str
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+SAFEGUARDS = [
+    # --- one ---
+    Safeguard(
+        "a create looks before it asks",
+        "api/flows.py",
+        "found = yield from _find_cluster(dialect, name, identity, record, heal=heal)",
+        "found = None",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "the intent is recorded before the POST",
+        "api/flows.py",
+        '    yield Intent(f"Asking for {_wanted(spec)}.", name)\n',
+        "",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "a POST whose outcome is unknown is not repeated",
+        "api/answer.py",
+        "    if call.is_repeatable:\n        return error\n",
+        "    if call:\n        return error\n",
+        (RETRY, KNOWN),
+    ),
+    Safeguard(
+        "only what may happen twice is repeated",
+        "api/retry.py",
+        "(call.is_repeatable and isinstance(error, _SAFE_IF_REPEATABLE))",
+        "isinstance(error, _SAFE_IF_REPEATABLE)",
+        (RETRY,),
+    ),
+    Safeguard(
+        "after an unknown outcome its effect is looked for",
+        "api/flows.py",
+        "        cluster = yield from _look_for_effect(dialect, name, identity, error, visibility)\n",
+        "        raise\n",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "after an unknown outcome it is looked for as long as a list may lag",
+        "api/flows.py",
+        "    while sum(pauses) < seconds:\n",
+        "    while not pauses:\n",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "a try that follows a killed one looks longer before it asks",
+        "api/flows.py",
+        "if found is None and record.has_open_request:",
+        "if False:",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "a list that misses the recorded cluster is not believed",
+        "api/flows.py",
+        "        found = yield from _recorded_cluster(dialect, record, visibility)\n",
+        "        found = None\n",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "an intent leaves the recorded cluster on record",
+        "api/identity.py",
+        "return replace(self, cluster_name=note.cluster_name, has_open_request=True)",
+        "return Record(note.cluster_name, has_open_request=True)",
+        (KNOWN,),
+    ),
+    Safeguard(
+        "a cluster that another try has recorded goes before one's own",
+        "api/flows.py",
+        "    if record.cluster_id not in {made.cluster_id, past_id}:\n",
+        "    if False:\n",
+        (RACING,),
+    ),
+    Safeguard(
+        "after its POST a try looks for a second cluster",
+        "api/flows.py",
+        "        if rivals := [c for c in alive if c.cluster_id != made.cluster_id]:\n",
+        "        if rivals := []:\n",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "a try gives way where another one has chosen already",
+        "api/flows.py",
+        "candidates = [mine, *rivals] if mine.phase.is_alive else rivals",
+        "candidates = [mine, *rivals]",
+        (RACING,),
+    ),
+    Safeguard(
+        "of several the oldest is kept",
+        "api/flows.py",
+        "key=lambda c: (_created(c), not record.proves(c),",
+        "key=lambda c: (-_created(c), not record.proves(c),",
+        (FLOWS, RACING),
+    ),
+    Safeguard(
+        "of several all but one are deleted",
+        "api/flows.py",
+        "for surplus in ordered[1:]:",
+        "for surplus in ordered[len(ordered) :]:",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "one that has failed is not adopted",
+        "api/phase.py",
+        "_ALIVE = frozenset({Phase.PENDING,",
+        "_ALIVE = frozenset({Phase.FAILED, Phase.PENDING,",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "one that is being deleted is not adopted",
+        "api/phase.py",
+        "_ALIVE = frozenset({Phase.PENDING,",
+        "_ALIVE = frozenset({Phase.DELETING, Phase.PENDING,",
+        (KNOWN,),
+    ),
+    Safeguard(
+        "one that differs from the spec is refused",
+        "api/flows.py",
+        "if has and wants and has != wants]",
+        "if has and wants and has != has]",
+        (FLOWS,),
+    ),
+    # --- not ours, not touched ---
+    Safeguard(
+        "another Airflow's cluster of the same task is not ours",
+        "api/naming.py",
+        "return self.deployment == owner.deployment and self.owner_digest == owner.digest",
+        "return self.owner_digest == owner.digest",
+        (FLOWS, NAMING, KNOWN),
+    ),
+    Safeguard(
+        "another owner's cluster is not ours",
+        "api/naming.py",
+        "return self.deployment == owner.deployment and self.owner_digest == owner.digest",
+        "return self.deployment == owner.deployment",
+        (NAMING, KNOWN),
+    ),
+    Safeguard(
+        "a name that is nearly ours is not ours",
+        "api/naming.py",
+        "return parsed if str(parsed) == text and len(text) <= LONGEST_NAME else None",
+        "return parsed",
+        (NAMING,),
+    ),
+    Safeguard(
+        "a user's own name is taken exactly",
+        "api/identity.py",
+        "return cluster.cluster_name == cluster_name\n",
+        "return cluster.cluster_name.strip().lower() == cluster_name\n",
+        (KNOWN,),
+    ),
+    Safeguard(
+        "a live cluster of a user's own name is a stranger's unless it is on record",
+        "api/identity.py",
+        "return self.owner is not None or record.proves(cluster)",
+        "return True",
+        (FLOWS, KNOWN),
+    ),
+    Safeguard(
+        "a name that was on record once is no proof",
+        "api/identity.py",
+        "is_asked_for = self.has_open_request and ",
+        "is_asked_for = ",
+        (KNOWN,),
+    ),
+    Safeguard(
+        "a stranger's cluster that was adopted stays a stranger's",
+        "api/flows.py",
+        "    return Creation(cluster, is_ours=is_ours)",
+        "    return Creation(cluster, is_ours=True)",
+        (FLOWS,),
+    ),
+    Safeguard(
+        "a create gives back the expired of its own Airflow only",
+        "api/flows.py",
+        "is_healed = parsed is not None and parsed.deployment == heal",
+        "is_healed = parsed is not None",
+        (RACING,),
+    ),
+    Safeguard(
+        "the sweep spares what is no name of an Airflow's",
+        "api/sweep.py",
+        "    if name.deployment != deployment and standing is None:\n",
+        "    if False:\n",
+        (SWEEP, KNOWN),
+    ),
+    Safeguard(
+        "the sweep spares what nobody knows anything about",
+        "api/sweep.py",
+        '    if standing is None:\n        return ""\n',
+        '    if standing is None:\n        return "nobody knows it"\n',
+        (SWEEP,),
+    ),
+    Safeguard(
+        "the sweep asks once more before it deletes",
+        "api/sweep.py",
+        "    finding = yield from judgement\n",
+        "",
+        (SWEEP,),
+    ),
+    Safeguard(
+        "the sweep takes a second cluster only if the recorded one lives",
+        "api/sweep.py",
+        "others = {other.cluster_id for other in present if other.phase.is_alive and other is not cluster}",
+        "others = {standing.recorded_id} - {cluster.cluster_id}",
+        (SWEEP,),
+    ),
+    # --- none left ---
+    Safeguard(
+        "a create gives back what is past its end of life",
+        "api/flows.py",
+        'yield from _give_back(dialect, cluster, why="its end of life has passed")',
+        "continue",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "one of ours that has failed is given back",
+        "api/flows.py",
+        'yield from _give_back(dialect, cluster, why="it has failed, and is replaced")',
+        "continue",
+        (RACING, KNOWN),
+    ),
+    Safeguard(
+        "the end of life is judged",
+        "api/naming.py",
+        "return self.end_of_life is not None and self.end_of_life.timestamp() <= now",
+        "return False",
+        (RACING, SWEEP, KNOWN),
+    ),
+    Safeguard(
+        "the sweep deletes what its owner needs no more",
+        "api/sweep.py",
+        "    if standing.is_over:\n",
+        "    if False:\n",
+        (SWEEP, KNOWN),
+    ),
+    Safeguard(
+        "a delete is asked for until it is accepted",
+        "api/flows.py",
+        "            look = wait.on_error(error, now=(yield from Pause(0)))\n        else:\n            wait.accept()",
+        "            return Look(Verdict.REFUSED, word=str(error))\n        else:\n            wait.accept()",
+        (WAITING,),
+    ),
+    Safeguard(
+        "404 to the deletion of one of ours is a success",
+        "api/flows.py",
+        '        except NotFoundError:\n            yield Note(f"Together knows no',
+        '        except KeyError:\n            yield Note(f"Together knows no',
+        (WAITING,),
+    ),
+    Safeguard(
+        "the end is proved by the list, too",
+        "api/flows.py",
+        "if all(cluster.cluster_id != wait.cluster_id for cluster in clusters):",
+        "if True:",
+        (WAITING,),
+    ),
+    Safeguard(
+        "no list proves nothing",
+        "api/flows.py",
+        "            except NotFoundError:  # no list at all, which proves nothing\n",
+        "            except NotFoundError:\n                return look\n",
+        (WAITING,),
+    ),
+    Safeguard(
+        "a list with an entry that cannot be read proves nothing",
+        "api/dialects/wire.py",
+        "return [read(entry) for entry in entries]",
+        "return [read(entry) for entry in entries if 'cluster_id' in entry]",
+        (TCLOUD,),
+    ),
+    # --- patience ---
+    Safeguard(
+        "one 404 is no end of a wait",
+        "api/polling.py",
+        "if now - self._absent_since >= self._absence_seconds:",
+        "if True:",
+        (POLLING, WAITING),
+    ),
+    Safeguard(
+        "only a refusal that lasts ends a wait",
+        "api/polling.py",
+        "if now - self._refused_since >= min(REFUSAL_SECONDS, 20 * self.poll_interval):",
+        "if True:",
+        (POLLING,),
+    ),
+    Safeguard(
+        "a passing fault never ends a wait",
+        "api/polling.py",
+        "        else:\n            self._refused_since = None\n        delay =",
+        "        else:\n            return Look(Verdict.FAILED, word=self.last_word)\n        delay =",
+        (POLLING, WAITING),
+    ),
+    Safeguard(
+        "an unknown status word is waited through",
+        "api/phase.py",
+        "        return Phase.PENDING\n    return phase\n",
+        "        return Phase.FAILED\n    return phase\n",
+        ("tests/api/test_phase.py", FLOWS),
+    ),
+]

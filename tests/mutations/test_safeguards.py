@@ -1,0 +1,21 @@
+"""The list of safeguards fits the package as it is; whether each is proved, ``python -m tests.mutations`` tells."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.mutations.mutate import ROOT, without
+from tests.mutations.safeguards import SAFEGUARDS, Safeguard
+
+
+@pytest.mark.parametrize("safeguard", SAFEGUARDS, ids=lambda safeguard: safeguard.name)
+def test_a_safeguard_can_be_taken_out(safeguard: Safeguard) -> None:
+    ast.parse(without(safeguard))
+
+
+@pytest.mark.parametrize("safeguard", SAFEGUARDS, ids=lambda safeguard: safeguard.name)
+def test_a_safeguard_has_tests(safeguard: Safeguard) -> None:
+    assert safeguard.tests
+    assert all((ROOT / name).is_file() for name in safeguard.tests)
