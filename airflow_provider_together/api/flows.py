@@ -196,6 +196,8 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
                 yield from dialect.delete_cluster(wait.cluster_id).once()
             except TogetherError as error:
                 yield Note(str(error))
+            else:
+                wait.accept()
         if look.verdict is Verdict.GONE:
             try:
                 clusters = yield from dialect.list_clusters().once()

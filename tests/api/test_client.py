@@ -23,7 +23,7 @@ from airflow_provider_together.api.client import (
 )
 from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.api.flows import create_or_adopt
-from airflow_provider_together.api.identity import Creation, Identity
+from airflow_provider_together.api.identity import Creation, Identity, Recall, Record
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -151,6 +151,16 @@ def test_a_flow_runs_the_same_on_both_drivers(driving: Driving, dialect: Dialect
     assert [request.method for request in handler.requests] == ["GET", "POST", "GET", "GET"]
     assert [type(note).__name__ for note in driving.noted if note.message] == ["Intent", "Note", "Created"]
     assert driving.slept == [1.0, 2.0, 2.0]
+
+
+def test_a_question_that_nobody_answers_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def flow() -> Flow[Record]:
+        yield Note("on the way")
+        return (yield from Recall())
+
+    with caplog.at_level("INFO"), Client(settings_with()) as client:
+        assert client.run(flow()) == Record()
+    assert caplog.messages == ["on the way"]
 
 
 def test_an_error_reaches_the_flow_which_may_go_on(driving: Driving) -> None:

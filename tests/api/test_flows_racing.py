@@ -40,6 +40,7 @@ NOT_FOUND = NotFoundError("no such cluster.", status=404)
 BUSY = ServerError("503.", status=503)
 MINE = cluster_with("mine", cluster_name=OURS)
 RIVAL = cluster_with("rival", cluster_name=OURS)
+ENDING = cluster_with("ending", cluster_name=OURS, status="Deleting")
 #: The first steps of two tries, of which every order is tried: beyond the claim of the slower one.
 _STEPS = 14
 PAST = Record(OURS, "past", LONG_AGO)
@@ -299,14 +300,14 @@ def test_of_two_tries_for_a_users_own_name_the_one_that_is_not_on_record_gives_w
 def test_a_create_whose_find_was_given_back_meanwhile_starts_over(dialect: Dialect) -> None:
     gone = cluster_with("gone", cluster_name=OURS)
     script, end = creating(
-        dialect, [[gone], [], MINE, [MINE]], gets=[NOT_FOUND] * 6, spec=OUR_SPEC, identity=OUR_IDENTITY, record=PAST
+        dialect, [[gone], [], MINE, [MINE]], gets=[ENDING, ENDING], spec=OUR_SPEC, identity=OUR_IDENTITY, record=PAST
     )
     assert end == Creation(MINE, is_ours=True)
     assert script.requests.count("POST") == 1
 
 
 def test_a_create_that_gives_way_to_one_that_is_gone_by_then_starts_over(dialect: Dialect) -> None:
-    script = Overtaken(dialect, [[], MINE, [MINE]], gets=[RIVAL, NOT_FOUND], deletion=True)
+    script = Overtaken(dialect, [[], MINE, [MINE]], gets=[RIVAL, ENDING, ENDING], deletion=True)
     end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt"))
     assert end == Creation(MINE, is_ours=True)
     assert deleted(script) == []
@@ -314,7 +315,7 @@ def test_a_create_that_gives_way_to_one_that_is_gone_by_then_starts_over(dialect
 
 def test_tries_that_give_back_each_others_clusters_for_ever_end_with_an_error(dialect: Dialect) -> None:
     gone = cluster_with("gone", cluster_name=OURS)
-    script, end = creating(dialect, [[gone]], gets=[NOT_FOUND] * 99, spec=OUR_SPEC, identity=OUR_IDENTITY)
+    script, end = creating(dialect, [[gone]], gets=[ENDING] * 99, spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert type(end) is TransientError
     assert "POST" not in script.requests
 
@@ -322,7 +323,7 @@ def test_tries_that_give_back_each_others_clusters_for_ever_end_with_an_error(di
 def test_nothing_is_given_back_for_a_cluster_that_is_not_seen_alive(dialect: Dialect) -> None:
     several = [cluster_with("a", cluster_name=OURS), cluster_with("b", cluster_name=OURS)]
     script, end = creating(
-        dialect, [several, several, [several[1]]], gets=[NOT_FOUND], spec=OUR_SPEC, identity=OUR_IDENTITY
+        dialect, [several, several, [several[1]]], gets=[ENDING], spec=OUR_SPEC, identity=OUR_IDENTITY
     )
     assert end == Creation(several[1], is_ours=True)
     assert deleted(script) == []
@@ -337,7 +338,7 @@ def test_where_none_of_several_is_left_one_is_made(dialect: Dialect) -> None:
 def test_where_none_of_several_ever_turns_out_to_live_one_is_made(dialect: Dialect) -> None:
     several = [cluster_with("a", cluster_name=OURS), cluster_with("b", cluster_name=OURS)]
     answers = [*[several] * 6, MINE, [MINE]]
-    _, end = creating(dialect, answers, gets=[NOT_FOUND] * 5, spec=OUR_SPEC, identity=OUR_IDENTITY)
+    _, end = creating(dialect, answers, gets=[ENDING] * 5, spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert end == Creation(MINE, is_ours=True)
 
 
@@ -353,3 +354,9 @@ def test_one_on_record_that_ends_already_is_left_to_end(dialect: Dialect) -> Non
     made = cluster_with("c-9", cluster_name="train")
     script, _ = creating(dialect, [[], made], gets=[ending], record=Record("train", "old", LONG_AGO))
     assert deleted(script) == []
+
+
+def test_of_several_one_that_the_list_does_not_show_yet_counts_if_it_was_just_made(dialect: Dialect) -> None:
+    script, end = creating(dialect, [[], MINE, [RIVAL], [RIVAL]], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    assert end == Creation(MINE, is_ours=True)
+    assert deleted(script) == ["rival"]

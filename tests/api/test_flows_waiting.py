@@ -138,6 +138,17 @@ def test_after_an_accepted_delete_the_first_404_and_a_list_without_it_are_the_pr
     assert script.requests == ["DELETE", "GET", "GET"]
 
 
+@pytest.mark.parametrize(("again", "absences"), [(None, 1), (BUSY, 5)])
+def test_a_cluster_that_lives_on_after_a_stray_404_is_asked_to_go_again(
+    dialect: Dialect, again: Any, absences: int
+) -> None:
+    live = cluster_with(status="Ready")
+    answers = [NOT_FOUND, live, live, live, again, cluster_with(status="Deleting"), *[NOT_FOUND] * absences, []]
+    script = Script(answers)
+    assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
+    assert script.requests[:5] == ["DELETE", "GET", "GET", "GET", "DELETE"]
+
+
 def test_a_delete_is_asked_for_until_it_is_accepted(dialect: Dialect) -> None:
     script = Script([BUSY, BUSY, None, NOT_FOUND, []])
     assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -70,7 +71,7 @@ def run(both: tuple[AirflowStack, AirflowStack]) -> Run:
         stack.api.set_paused("keeping", is_paused=False)
     run = Run("keeping", RUN_ID)
     for stack in both:
-        stack.wait_for(lambda stack=stack: _begun(stack, run), what="the scheduled run", timeout=60)
+        stack.wait_for(partial(_begun, stack, run), what="the scheduled run", timeout=60)
         assert stack.wait_for_run(run) == "success"
     return run
 
