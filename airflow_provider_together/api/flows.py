@@ -192,12 +192,7 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
         lives_on = lives_on + 1 if look.word and phase_of(look.word).has_to_be_deleted else 0
         if lives_on == _UNHEARD:
             lives_on = 0
-            try:
-                yield from dialect.delete_cluster(wait.cluster_id).once()
-            except TogetherError as error:
-                yield Note(str(error))
-            else:
-                wait.accept()
+            yield from _ask_again(dialect, wait)
         if look.verdict is Verdict.GONE:
             try:
                 clusters = yield from dialect.list_clusters().once()
@@ -212,6 +207,15 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
         if look.is_over:
             return look
         yield from Pause(look.delay)
+
+
+def _ask_again(dialect: Dialect, wait: GoneWait) -> Flow[None]:
+    try:
+        yield from dialect.delete_cluster(wait.cluster_id).once()
+    except TogetherError as error:
+        yield Note(str(error))
+    else:
+        wait.accept()
 
 
 def find_by_name(dialect: Dialect, cluster_name: str) -> Flow[list[Cluster]]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.settings import Settings
     from airflow_provider_together.compat import StateStore
 
-#: Keys in the task's storage: whose the clusters are, what was asked for, what came of it. Each note writes one key
-#: only, so that no try erases what another one that runs at the same time has written.
+#: Keys in the task's storage: whose the clusters are, what was asked for, what came of it. They are kept apart, so
+#: that a try which begins to ask cannot erase the cluster that another one records at the same time.
 _OWNER, _REQUEST, _CLUSTER = "together_owner", "together_request", "together_cluster"
 
 

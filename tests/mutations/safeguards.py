@@ -109,7 +109,7 @@ SAFEGUARDS = [
         "api/flows.py",
         "    if record.cluster_id in {made.cluster_id, past_id}:\n",
         "    if record:\n",
-        (RACING, KNOWN),
+        (RACING,),
     ),
     Safeguard(
         "after its POST a try looks for a second cluster",
@@ -151,7 +151,7 @@ SAFEGUARDS = [
         "api/flows.py",
         "        return made if rival is None else (yield from _give_way(dialect, made, rival))\n",
         "        return made\n",
-        (RACING, KNOWN),
+        (RACING,),
     ),
     Safeguard(
         "a cluster that lives on after a deletion is asked to go again",
@@ -293,7 +293,7 @@ SAFEGUARDS = [
         "api/flows.py",
         "        elif is_ours and not cluster.phase.is_alive:\n",
         "        elif False:\n",
-        (RACING, KNOWN),
+        (RACING,),
     ),
     Safeguard(
         "the end of life is judged",

@@ -25,7 +25,7 @@ from tests.e2e.kill_matrix.shapes import MAPPED, RELEASES
 
 #: Seconds without any request about a live cluster after which nobody is going to end it. The deletion that follows
 #: the end of a deferred task begins with a look-up in the triggerer, which takes some seconds the first time.
-QUIET = 15.0
+QUIET = 30.0
 _ACTIVE = frozenset({"queued", "running", "scheduled", "deferred", "restarting", "up_for_retry", "up_for_reschedule"})
 _OVER = frozenset({"success", "failed", None})
 
