@@ -43,7 +43,17 @@ ALLOWED = {
     },
     "api.answer": {"api.call", "api.settings", "exceptions"},
     "api.retry": {"api.call", "exceptions"},
+    "api.adoption": {
+        "api.call",
+        "api.dialects",
+        "api.identity",
+        "api.models",
+        "api.naming",
+        "api.polling",
+        "exceptions",
+    },
     "api.flows": {
+        "api.adoption",
         "api.call",
         "api.dialects",
         "api.identity",
