@@ -199,9 +199,15 @@ def test_a_reset_forgets_everything_but_the_time(control: httpx.Client, emulator
 
 
 def test_the_connection_leads_here(emulator: Emulator) -> None:
-    assert json.loads(emulator.connection(api="compute", retries=2)) == {
+    assert json.loads(emulator.connection(api="compute", visibility=5, retries=2)) == {
         "conn_type": "together",
         "host": emulator.url,
         "password": "emulator-key",
-        "extra": {"api": "compute", "retries": 2},
+        "extra": {"api": "compute", "visibility": 5, "retries": 2},
     }
+
+
+@pytest.mark.parametrize(("speed", "visibility"), [(0.0, 60.0), (1.0, 60.0), (60.0, 1.0), (1e6, 0.2)])
+def test_a_client_looks_for_a_cluster_as_long_as_the_emulated_list_may_lag(speed: float, visibility: float) -> None:
+    with Emulator(speed=speed) as emulator:
+        assert json.loads(emulator.connection())["extra"]["visibility"] == visibility

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -370,28 +374,42 @@ def test_a_refused_key_is_not_retried_by_airflow(emulator: Emulator) -> None:
 
 
 class Killed(BaseOperator):
-    """Runs a create and kills it as Airflow's signal handler does, as soon as the cluster exists."""
+    """Runs a create and kills it as Airflow's signal handler does, as soon as the time has come."""
 
-    def __init__(self, *, create: CreateGPUClusterOperator, **kwargs: Any) -> None:
+    def __init__(self, *, create: CreateGPUClusterOperator, when: Callable[[], bool], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.create = create
+        self.when = when
 
     def execute(self, context: Any) -> None:
-        import signal
+        is_over = threading.Event()
 
-        signal.signal(signal.SIGALRM, lambda *_: self.create.on_kill())
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        def strike() -> None:
+            while not is_over.wait(0.01):
+                if self.when():
+                    os.kill(os.getpid(), signal.SIGALRM)
+                    return
+
+        before = signal.signal(signal.SIGALRM, lambda *_: self.create.on_kill())
+        watch = threading.Thread(target=strike)
+        watch.start()
         try:
             self.create.execute(context)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            is_over.set()
+            watch.join()
+            signal.signal(signal.SIGALRM, before)
 
 
 def test_a_killed_wait_gives_the_cluster_back(emulator: Emulator) -> None:
     emulator.inject(Fault(route="get_cluster", kind="status_word", word="PENDING", times=None))
     create = CreateGPUClusterOperator(task_id="inner", **REQUEST, wait_for_completion=True, poll_interval=0.05)
+
+    def is_looked_at() -> bool:
+        return any(request.route == "get_cluster" and request.status for request in emulator.requests)
+
     with DAG("killed", schedule=None) as dag:
-        Killed(task_id="create", create=create)
+        Killed(task_id="create", create=create, when=is_looked_at)
     run = run_dag(dag)
     emulator.advance(3600)
     assert run.state == "failed"
@@ -400,10 +418,14 @@ def test_a_killed_wait_gives_the_cluster_back(emulator: Emulator) -> None:
 
 
 def test_a_create_that_is_killed_while_its_request_is_under_way_gives_the_cluster_back(emulator: Emulator) -> None:
-    emulator.inject(Fault(route="create_cluster", kind="latency", real_seconds=1.5, times=1))
+    emulator.inject(Fault(route="create_cluster", kind="latency", real_seconds=1.0, times=1))
     create = CreateGPUClusterOperator(task_id="inner", **REQUEST)
+
+    def is_asked_for() -> bool:
+        return any(request.route == "create_cluster" for request in emulator.requests)
+
     with DAG("killed_early", schedule=None) as dag:
-        Killed(task_id="create", create=create)
+        Killed(task_id="create", create=create, when=is_asked_for)
     run = run_dag(dag)
     emulator.advance(3600)
     assert run.state == "failed"
