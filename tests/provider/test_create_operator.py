@@ -321,7 +321,7 @@ def test_an_adopted_cluster_is_left_alive_also_where_it_is_given_by_its_name_or_
     emulator: Emulator,
 ) -> None:
     run_create(cluster_name="shared")
-    with DAG("adopting", schedule=None) as dag:
+    with DAG("adopting_in_other_ways", schedule=None) as dag:
         request = {name: value for name, value in REQUEST.items() if name != "gpu_type"}
         create = CreateGPUClusterOperator.partial(
             task_id="create", **request, cluster_name="shared", if_exists="adopt"
