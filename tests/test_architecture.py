@@ -61,6 +61,7 @@ ALLOWED = {
         "api.naming",
         "api.phase",
         "api.polling",
+        "api.settings",
         "api.specs",
         "exceptions",
     },

@@ -32,6 +32,7 @@ from airflow_provider_together.api.identity import (
 from airflow_provider_together.api.models import Cluster, SharedVolume
 from airflow_provider_together.api.phase import phase_of
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict, duration
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import (
     NameTakenError,
     NotFoundError,
@@ -51,7 +52,7 @@ IfExists = Literal["adopt", "fail"]
 
 #: How long a new cluster may take to show in the list, in seconds. Together promises nothing; after a create
 #: whose answer was lost this is how long its effect is looked for.
-VISIBILITY_SECONDS = 60.0
+VISIBILITY_SECONDS = DEFAULT_VISIBILITY
 #: How often a cluster that was asked to go may be seen living on until it is asked again.
 _UNHEARD = 3
 

@@ -44,8 +44,6 @@ _NAP = 0.5
 CLEAN_UP_SECONDS = 300.0
 #: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal.
 _KILL_TIMEOUT = 2.0
-
-
 #: XCom key under which a create tells that its cluster is somebody else's, so that no clean-up touches it.
 ADOPTED_KEY = "adopted_cluster_id"
 

@@ -223,8 +223,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             cluster_id = self._own_xcom(context, "cluster_id")
             if cluster_id and self._gives_back(context):
-                fate = self._clean_up_own(context, cluster_id)
-                message = f"{error} {fate}"
+                message = f"{error} {self._clean_up_own(context, cluster_id)}"
                 raise AirflowException(message) from error
             raise
 
