@@ -30,7 +30,7 @@ ALLOWED = {
     "api.settings": {"exceptions"},
     "api.polling": {"api.models", "api.naming", "api.phase", "exceptions"},
     "api.identity": {"api.call", "api.models", "api.naming"},
-    "api.dialects.wire": {"api.models", "api.specs", "exceptions"},
+    "api.dialects.wire": {"api.call", "api.models", "api.specs", "exceptions"},
     "api.dialects.tcloud": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
     "api.dialects.compute": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
     "api.dialects": {
@@ -59,18 +59,24 @@ ALLOWED = {
         "api.identity",
         "api.models",
         "api.naming",
-        "api.phase",
         "api.polling",
         "api.settings",
         "api.specs",
         "exceptions",
     },
+    "api.agenda": set(),
+    "api.rounds": {"api.agenda", "api.call", "api.dialects", "api.models", "api.polling", "exceptions"},
     "api.sweep": {"api.call", "api.dialects", "api.flows", "api.models", "api.naming", "api.polling"},
     "api.client": {"api.answer", "api.call", "api.dialects", "api.retry", "api.settings", "exceptions"},
+    "api.poller": {"api.call", "api.client", "api.flows", "api.polling", "api.rounds", "exceptions"},
 }
 #: Modules that talk to the network, wait or read a clock, and who may have them.
 EFFECTS = {"asyncio", "httpx", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
-MAY_HAVE = {"api.client": {"asyncio", "httpx", "ssl", "time"}, "api.answer": {"httpx"}}
+MAY_HAVE = {
+    "api.client": {"asyncio", "httpx", "ssl", "time"},
+    "api.poller": {"asyncio"},
+    "api.answer": {"httpx"},
+}
 #: Extras, and the only modules that may import them when they are imported themselves.
 EXTRAS = {
     "airflow.providers.cncf": {"operators.kubernetes"},

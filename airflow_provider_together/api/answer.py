@@ -67,7 +67,7 @@ def read_answer(call: Call[T], response: HTTPAnswer, settings: Settings) -> T:
     if not httpx.codes.is_success(response.status):
         raise error_for_status(call, response, settings)
     try:
-        return call.read(json.loads(response.content) if response.content.strip() else {})
+        return call.read(call.decode(response.content))
     except ValueError as error:  # json's and the codecs' own errors
         why = f"it is not JSON ({type(error).__name__})"
     except MalformedAnswerError as error:

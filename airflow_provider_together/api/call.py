@@ -9,6 +9,7 @@ the package but its exceptions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -17,6 +18,12 @@ from urllib.parse import quote
 from airflow_provider_together.exceptions import SpecError
 
 T = TypeVar("T")
+U = TypeVar("U")
+
+
+def from_json(content: bytes) -> Any:
+    """Return what JSON says; a body that is empty says nothing, as ``{}`` does."""
+    return json.loads(content) if content.strip() else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,8 @@ class Call(Generic[T]):
     :param what: the operation in words, for messages: ``create GPU cluster 'x'``.
     :param method: HTTP method.
     :param path: path below the base URL, already quoted.
-    :param read: turns the decoded JSON body of a good answer into the result.
+    :param read: turns the decoded body of a good answer into the result.
+    :param decode: decodes that body; raises ValueError if it is no JSON.
     :param params: query parameters.
     :param body: JSON body.
     :param is_repeatable: whether sending it twice does no more than sending it once.
@@ -38,6 +46,7 @@ class Call(Generic[T]):
     method: str
     path: str
     read: Callable[[Any], T]
+    decode: Callable[[bytes], Any] = from_json
     params: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_repeatable: bool = True
@@ -46,6 +55,11 @@ class Call(Generic[T]):
     def once(self) -> Call[T]:
         """Return the same call without automatic repetition, for those who poll anyway."""
         return replace(self, attempts=1)
+
+    def reading(self, decode: Callable[[bytes], Any], read: Callable[[Any], U]) -> Call[U]:
+        """Return the same request with another way to read its answer."""
+        call: Call[Any] = self
+        return replace(call, decode=decode, read=read)
 
     def __iter__(self) -> Flow[T]:
         """Let a flow ask for the result: ``result = yield from call``."""

@@ -40,6 +40,9 @@ LARGEST_ANSWER = 256 * 2**20
 #: Seconds that an idle connection is kept. Many servers close theirs after five; a create that meets a connection
 #: which is just being closed would end with nobody knowing whether it was carried out.
 KEEP_ALIVE = 4.0
+#: The same for the async client, which polls and never creates: a lost answer costs it one look, and a connection for
+#: each look more than the look. The usual load balancers close theirs after a minute or more.
+POLLING_KEEP_ALIVE = 55.0
 
 #: What is done with a flow's notes; what it returns goes back into the flow, for notes that ask something.
 NoteTaker = Callable[[Note], Any]
@@ -91,7 +94,7 @@ class Client(_Driver):
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(settings)
         with _usable(settings):
-            self._http = httpx.Client(**_http_arguments(settings), transport=transport)
+            self._http = httpx.Client(**_http_arguments(settings, KEEP_ALIVE), transport=transport)
         # A shared client is closed by nobody, and its connections must not wait for the garbage collector.
         weakref.finalize(self, self._http.close).atexit = False
 
@@ -170,7 +173,7 @@ class AsyncClient(_Driver):
     def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(settings)
         with _usable(settings):
-            self._http = httpx.AsyncClient(**_http_arguments(settings), transport=transport)
+            self._http = httpx.AsyncClient(**_http_arguments(settings, POLLING_KEEP_ALIVE), transport=transport)
 
     async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.send`."""
@@ -303,7 +306,7 @@ class _Limit:
         return httpx.ReadTimeout(f"the answer took more than {self.seconds:g} s as a whole")
 
 
-def _http_arguments(settings: Settings) -> dict[str, Any]:
+def _http_arguments(settings: Settings, keep_alive: float) -> dict[str, Any]:
     return {
         "base_url": settings.base_url,
         "headers": {"Authorization": f"Bearer {settings.api_key}", "User-Agent": USER_AGENT},
@@ -312,7 +315,7 @@ def _http_arguments(settings: Settings) -> dict[str, Any]:
         "follow_redirects": False,
         # A proxy must not see what goes to this machine: that may be plain http, with the key in it.
         "trust_env": not settings.is_loopback,
-        "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=KEEP_ALIVE),
+        "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=keep_alive),
     }
 
 

@@ -30,7 +30,6 @@ from airflow_provider_together.api.identity import (
     Withdrawn,
 )
 from airflow_provider_together.api.models import Cluster, SharedVolume
-from airflow_provider_together.api.phase import phase_of
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict, duration
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import (
@@ -53,8 +52,6 @@ IfExists = Literal["adopt", "fail"]
 #: How long a new cluster may take to show in the list, in seconds. Together promises nothing; after a create
 #: whose answer was lost this is how long its effect is looked for.
 VISIBILITY_SECONDS = DEFAULT_VISIBILITY
-#: How often a cluster that was asked to go may be seen living on until it is asked again.
-_UNHEARD = 3
 
 
 def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
@@ -188,13 +185,10 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
 
     It is asked again if it goes on living: a 404 to the request may have been a stray one.
     """
-    lives_on = 0
     while True:
         look = yield from _poll_once(dialect, wait)
-        lives_on = lives_on + 1 if look.word and phase_of(look.word).has_to_be_deleted else 0
-        if lives_on == _UNHEARD:
-            lives_on = 0
-            yield from _ask_again(dialect, wait)
+        if look.is_unheard:
+            yield from ask_again(dialect, wait)
         if look.verdict is Verdict.GONE:
             try:
                 clusters = yield from dialect.list_clusters().once()
@@ -211,7 +205,8 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
         yield from Pause(look.delay)
 
 
-def _ask_again(dialect: Dialect, wait: GoneWait) -> Flow[None]:
+def ask_again(dialect: Dialect, wait: GoneWait) -> Flow[None]:
+    """Repeat the request to delete a cluster that lives on as if it had not been heard."""
     try:
         yield from dialect.delete_cluster(wait.cluster_id).once()
     except TogetherError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field, model_validator
 
@@ -197,10 +197,44 @@ class Cluster(Answer):
         raw = self.kube_config.get_secret_value().strip()
         return decode_kubeconfig(raw) if raw else None
 
+    def sight(self) -> Sight:
+        """Return what a wait must know of it."""
+        names = self._transition_names
+        return Sight(self.cluster_id, self.cluster_name, self.status, names[-1] if names else "", self.gpus_present())
+
     def __repr__(self) -> str:
         return f"Cluster({self.cluster_id!r}, name={self.cluster_name!r}, status={self.status!r})"
 
     __str__ = __repr__
+
+
+class Sight(NamedTuple):
+    """
+    The little of a cluster that decides a wait: two that are equal mean the same.
+
+    :param latest: raw name of the last phase gone through; empty if the answer tells none.
+    :param gpus: see :meth:`Cluster.gpus_present`.
+    """
+
+    cluster_id: str
+    cluster_name: str
+    status: str
+    latest: str = ""
+    gpus: int | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """See :attr:`Cluster.phase`."""
+        return phase_of(self.status, (self.latest,))
+
+    @property
+    def failure(self) -> str:
+        """See :attr:`Cluster.failure`."""
+        return failure_word(self.status, (self.latest,))
+
+    def gpus_present(self) -> int | None:
+        """See :meth:`Cluster.gpus_present`."""
+        return self.gpus
 
 
 def decode_kubeconfig(raw: str) -> str:

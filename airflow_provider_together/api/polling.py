@@ -9,13 +9,15 @@ and exceptions only.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.models import Cluster, Sight
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.exceptions import (
@@ -39,6 +41,8 @@ LONGEST_ASKED = 600.0
 REFUSAL_SECONDS = 300.0
 #: From this many seconds before a cluster's end of life on, those who wait or work on it are told.
 NEAR_END_SECONDS = 3600.0
+#: How many intervals a cluster that was asked to go may be seen living on until it is asked again.
+_UNHEARD_LOOKS = 2
 
 Reaction = Literal["wait", "ready", "fail"]
 REACTIONS: tuple[Reaction, ...] = ("wait", "ready", "fail")
@@ -64,12 +68,14 @@ class Look:
     :param word: the raw word of Together that the verdict rests on; empty if there is none.
     :param delay: seconds until the next look.
     :param news: a sentence for the log if something has changed, else empty.
+    :param is_unheard: whether the cluster lives on as if nobody had asked it to go.
     """
 
     verdict: Verdict
     word: str = ""
     delay: float = 0.0
     news: str = ""
+    is_unheard: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -87,6 +93,21 @@ class _Wait(ABC):
     :param poll_interval: seconds between two looks.
     """
 
+    # Ten thousand of them may wait in one process.
+    __slots__ = (
+        "_absence_seconds",
+        "_absent_since",
+        "_end_of_life",
+        "_failures",
+        "_is_end_told",
+        "_refused_since",
+        "cluster_id",
+        "deadline",
+        "last_word",
+        "poll_interval",
+        "started",
+    )
+
     def __init__(self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float) -> None:
         self.cluster_id = cluster_id
         self.started = started
@@ -97,12 +118,14 @@ class _Wait(ABC):
         self._failures = 0
         self._absent_since: float | None = None
         self._refused_since: float | None = None
+        self._end_of_life = math.inf
         self._is_end_told = False
 
-    def on_cluster(self, cluster: Cluster, *, now: float) -> Look:
+    def on_cluster(self, cluster: Cluster | Sight, *, now: float) -> Look:
         """Judge an answer that shows the cluster."""
         self._failures = 0
         self._absent_since = self._refused_since = None
+        self._end_of_life = self._end_of(cluster)
         news = ""
         if cluster.status != self.last_word:
             before = f" (was {self.last_word})" if self.last_word else ""
@@ -111,12 +134,22 @@ class _Wait(ABC):
             )
             self.last_word = cluster.status
         verdict = self._judge(cluster)
-        end = self._end_of_life(cluster, now)
+        end = self._warning(now)
         if verdict is not Verdict.GO_ON:
             word = cluster.failure if verdict is Verdict.FAILED else cluster.status
             return Look(verdict, word=word, news=f"{news}. {end}" if end else news)
         outlook = f"{news}; {self._outlook(now)}" if news else ""
         return self._go_on(self.poll_interval, now=now, news=". ".join(filter(None, (outlook, end))))
+
+    def on_time(self, *, now: float) -> Look:
+        """Judge that time has passed since the last look, for those who are told of changes only."""
+        return self._go_on(self.poll_interval, now=now, news=self._warning(now))
+
+    @property
+    def alarm(self) -> float:
+        """When :meth:`on_time` has something to say, in epoch seconds, if nothing changes until then."""
+        end = math.inf if self._is_end_told else self._end_of_life - NEAR_END_SECONDS
+        return end if self.deadline is None else min(end, self.deadline)
 
     def on_error(self, error: TogetherError, *, now: float) -> Look:
         """Judge a look that failed."""
@@ -131,10 +164,9 @@ class _Wait(ABC):
                 return Look(Verdict.REFUSED, word=self.last_word, news=str(error))
         else:
             self._refused_since = None
-        delay = min(self.poll_interval * 2.0 ** min(self._failures - 1, 16), max(LONGEST_BACK_OFF, self.poll_interval))
-        asked = min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED)
+        delay = back_off(error, failures=self._failures, poll_interval=self.poll_interval)
         first = f"{error} The cluster is still waited for." if self._failures == 1 else ""
-        return self._go_on(max(delay, asked), now=now, news=first)
+        return self._go_on(delay, now=now, news=first)
 
     @property
     def is_absence_open(self) -> bool:
@@ -176,7 +208,7 @@ class _Wait(ABC):
         return Look(Verdict.GO_ON, word=self.last_word, delay=min(delay, left), news=news)
 
     @abstractmethod
-    def _judge(self, cluster: Cluster) -> Verdict:
+    def _judge(self, cluster: Cluster | Sight) -> Verdict:
         """Return what an answer that shows the cluster means."""
 
     def _outlook(self, now: float) -> str:
@@ -187,9 +219,12 @@ class _Wait(ABC):
     def _elapsed(self, now: float) -> str:
         return duration(now - self.started)
 
-    def _end_of_life(self, cluster: Cluster, now: float) -> str:
+    def _end_of(self, cluster: Cluster | Sight) -> float:
+        return _end_of_life(cluster.cluster_name)
+
+    def _warning(self, now: float) -> str:
         """Return, once, a warning that the end of the cluster's life is near."""
-        warning = "" if self._is_end_told else end_of_life_warning(cluster, now=now)
+        warning = "" if self._is_end_told else _warning(self.cluster_id, self._end_of_life, now)
         self._is_end_told = self._is_end_told or bool(warning)
         return warning
 
@@ -204,6 +239,8 @@ class ReadyWait(_Wait):
     :raises SpecError: if a reaction is none of :data:`REACTIONS`.
     """
 
+    __slots__ = ("_if_degraded", "_if_paused", "num_gpus")
+
     def __init__(  # noqa: PLR0913 - each is a setting of the wait
         self,
         cluster_id: str,
@@ -217,26 +254,31 @@ class ReadyWait(_Wait):
     ) -> None:
         super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
         self.num_gpus = num_gpus
-        self._reactions = {
-            Phase.DEGRADED: _verdict_for("on_degraded", on_degraded),
-            Phase.PAUSED: _verdict_for("on_paused", on_paused),
-            Phase.READY: Verdict.READY,
-            Phase.FAILED: Verdict.FAILED,
-            Phase.DELETING: Verdict.GONE,
-            Phase.GONE: Verdict.GONE,
-        }
+        self._if_degraded = _verdict_for("on_degraded", on_degraded)
+        self._if_paused = _verdict_for("on_paused", on_paused)
 
-    def _judge(self, cluster: Cluster) -> Verdict:
-        verdict = self._reactions.get(cluster.phase, Verdict.GO_ON)
+    def _judge(self, cluster: Cluster | Sight) -> Verdict:
+        phase = cluster.phase
+        if phase is Phase.DEGRADED:
+            verdict = self._if_degraded
+        elif phase is Phase.PAUSED:
+            verdict = self._if_paused
+        else:
+            verdict = _MEANINGS[phase]
         if verdict is Verdict.READY and self.num_gpus is not None and cluster.gpus_present() != self.num_gpus:
             return Verdict.GO_ON
         return verdict
 
 
 class GoneWait(_Wait):
-    """Waits until a cluster that was asked to go is gone: absent from Get, and then from List."""
+    """Waits until a cluster that was asked to go is gone: absent from Get, and from List."""
 
-    is_accepted = False
+    __slots__ = ("_alive_since", "is_accepted")
+
+    def __init__(self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float) -> None:
+        super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
+        self.is_accepted = False
+        self._alive_since: float | None = None
 
     def accept(self) -> None:
         """
@@ -247,15 +289,60 @@ class GoneWait(_Wait):
         self.is_accepted = True
         self._absence_seconds = 0.0
 
+    def on_cluster(self, cluster: Cluster | Sight, *, now: float) -> Look:
+        """Judge an answer that shows the cluster; one that lives on is to be asked again."""
+        if not cluster.phase.has_to_be_deleted:
+            self._alive_since = None
+        elif self._alive_since is None:
+            self._alive_since = now
+        return self._unheard(super().on_cluster(cluster, now=now), now)
+
+    def on_error(self, error: TogetherError, *, now: float) -> Look:
+        """Judge a look that failed; a cluster that is not found does not live on."""
+        if isinstance(error, NotFoundError):
+            self._alive_since = None
+        return super().on_error(error, now=now)
+
+    def on_time(self, *, now: float) -> Look:
+        """See :meth:`_Wait.on_time`."""
+        return self._unheard(super().on_time(now=now), now)
+
+    @property
+    def alarm(self) -> float:
+        """See :attr:`_Wait.alarm`."""
+        return min(super().alarm, math.inf if self._alive_since is None else self._alive_since + self._patience)
+
     def on_listed(self, *, now: float) -> Look:
-        """Judge a list that still shows a cluster for which Get answers 404."""
+        """Judge a list that still shows a cluster which Get says is gone."""
         return self._go_on(self.poll_interval, now=now)
 
-    def _judge(self, cluster: Cluster) -> Verdict:
+    @property
+    def _patience(self) -> float:
+        """Seconds that a cluster may live on before it is asked again."""
+        return _UNHEARD_LOOKS * self.poll_interval
+
+    def _unheard(self, look: Look, now: float) -> Look:
+        if look.is_over or self._alive_since is None or now < self._alive_since + self._patience:
+            return look
+        self._alive_since = now
+        return replace(look, is_unheard=True)
+
+    def _judge(self, cluster: Cluster | Sight) -> Verdict:
         return Verdict.GONE if cluster.phase is Phase.GONE else Verdict.GO_ON
 
-    def _end_of_life(self, cluster: Cluster, now: float) -> str:  # noqa: ARG002 - it is ending anyway
-        return ""
+    def _end_of(self, cluster: Cluster | Sight) -> float:  # noqa: ARG002 - it is ending anyway
+        return math.inf
+
+
+def back_off(error: TogetherError, *, failures: int, poll_interval: float) -> float:
+    """
+    Return the seconds until a server that fails is asked again.
+
+    :param failures: how often it has failed in a row.
+    :param poll_interval: seconds between two looks when it does not.
+    """
+    delay = min(poll_interval * 2.0 ** min(failures - 1, 16), max(LONGEST_BACK_OFF, poll_interval))
+    return max(delay, min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED))
 
 
 def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") -> TogetherError:
@@ -286,16 +373,23 @@ def end_of_life_warning(cluster: Cluster, *, now: float) -> str:
 
     :param now: epoch seconds.
     """
-    name = ClusterName.parse(cluster.cluster_name)
-    if name is None or name.end_of_life is None:
+    return _warning(cluster.cluster_id, _end_of_life(cluster.cluster_name), now)
+
+
+def _end_of_life(cluster_name: str) -> float:
+    """Return the end of life that a name tells, in epoch seconds; infinity if it tells none."""
+    name = ClusterName.parse(cluster_name)
+    return math.inf if name is None or name.end_of_life is None else name.end_of_life.timestamp()
+
+
+def _warning(cluster_id: str, end: float, now: float) -> str:
+    if now < end - NEAR_END_SECONDS:
         return ""
-    left = name.end_of_life.timestamp() - now
-    if left > NEAR_END_SECONDS:
-        return ""
+    left = end - now
     when = f"in {duration(left)}" if left > 0 else f"{duration(-left)} ago"
     return (
-        f"The life of cluster {cluster.cluster_id} {'ends' if left > 0 else 'ended'} {when} "
-        f"({name.end_of_life:%Y-%m-%d %H:%M} UTC): from then on the next create or sweep deletes it. "
+        f"The life of cluster {cluster_id} {'ends' if left > 0 else 'ended'} {when} "
+        f"({datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC): from then on the next create or sweep deletes it. "
         "Give the next one a longer max_lifetime"
     )
 
@@ -307,6 +401,14 @@ def _verdict_for(name: str, reaction: Reaction) -> Verdict:
 
 
 _VERDICTS: dict[Reaction, Verdict] = {"wait": Verdict.GO_ON, "ready": Verdict.READY, "fail": Verdict.FAILED}
+#: What a phase means to a wait for READY where the user has no say.
+_MEANINGS = {
+    Phase.PENDING: Verdict.GO_ON,
+    Phase.READY: Verdict.READY,
+    Phase.FAILED: Verdict.FAILED,
+    Phase.DELETING: Verdict.GONE,
+    Phase.GONE: Verdict.GONE,
+}
 
 
 def duration(seconds: float) -> str:

@@ -36,6 +36,7 @@ from airflow_provider_together.hooks.connection_form import (
     UI_FIELD_BEHAVIOUR,
 )
 from airflow_provider_together.hooks.kubeconfig import mask_kubeconfig
+from airflow_provider_together.hooks.single_flight import read_once
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.client import AsyncClient
@@ -91,12 +92,7 @@ class TogetherHook(BaseHook):
     async def asettings(self) -> Settings:
         """Return :attr:`settings` without blocking the event loop, as the triggerer needs it."""
         if self._settings is None:
-            try:
-                connection = await aget_connection(self.together_conn_id)
-            except AirflowNotFoundException as error:
-                self._settings = self._ambient_settings(error)
-            else:
-                self._settings = _masked(settings_from_connection(connection))
+            self._settings = await read_once(self.together_conn_id, self._read_settings)
         return self._settings
 
     @property
@@ -223,6 +219,13 @@ class TogetherHook(BaseHook):
             )
             for name, field in FIELDS.items()
         }
+
+    async def _read_settings(self) -> Settings:
+        try:
+            connection = await aget_connection(self.together_conn_id)
+        except AirflowNotFoundException as error:
+            return self._ambient_settings(error)
+        return _masked(settings_from_connection(connection))
 
     def _ambient_settings(self, error: AirflowNotFoundException) -> Settings:
         settings = settings_from_environment() if self.together_conn_id == self.default_conn_name else None

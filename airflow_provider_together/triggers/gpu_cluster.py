@@ -15,7 +15,10 @@ from typing import Any, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.api.flows import delete_and_prove, prove_gone, wait_until_ready
+from airflow_provider_together.api.call import Note
+from airflow_provider_together.api.client import shared_async_client
+from airflow_provider_together.api.flows import delete_and_prove
+from airflow_provider_together.api.poller import watch
 from airflow_provider_together.api.polling import GoneWait, Look, Reaction, ReadyWait, Verdict
 from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
 from airflow_provider_together.exceptions import TogetherError
@@ -104,14 +107,11 @@ class GPUClusterTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
-        async with TogetherHook(self.together_conn_id).async_client() as client:
+        # Without the hook, which thousands who wait would keep.
+        async with shared_async_client(await TogetherHook(self.together_conn_id).asettings()) as client:
             started = client.now() if self.started is None else self.started
-            flow = (
-                prove_gone(client.dialect, self._gone_wait(started))
-                if self.wait_for == "gone"
-                else wait_until_ready(client.dialect, self._ready_wait(started))
-            )
-            look = await client.run(flow, note=lambda note: self.log.info("%s", note.message))
+            wait = self._gone_wait(started) if self.wait_for == "gone" else self._ready_wait(started)
+            look = await watch(client, wait, note=_log_note)
         self._has_fired = True
         yield TriggerEvent(event_of(self.cluster_id, look))  # type: ignore[no-untyped-call]
 
@@ -172,6 +172,10 @@ class GPUClusterTrigger(BaseTrigger):
         wait = GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
         wait.accept()  # who defers to this trigger has seen the deletion accepted
         return wait
+
+
+def _log_note(note: Note) -> None:
+    log.info("%s", note.message)
 
 
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:

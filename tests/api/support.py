@@ -85,6 +85,7 @@ def all_calls(dialect: Dialect) -> dict[str, Call[Any]]:
         "create_cluster": dialect.create_cluster(spec_with()),
         "get_cluster": dialect.get_cluster("c-1"),
         "list_clusters": dialect.list_clusters(),
+        "list_sights": dialect.list_sights(),
         "update_cluster": dialect.update_cluster("c-1", ClusterUpdate.parse({"num_gpus": 16})),
         "delete_cluster": dialect.delete_cluster("c-1"),
         "list_regions": dialect.list_regions(),

@@ -15,7 +15,7 @@ from airflow_provider_together.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.call import Call
-    from airflow_provider_together.api.models import Cluster, Region, SharedVolume
+    from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
     from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 
 __all__ = ["DIALECTS", "Compute", "Dialect", "TCloud", "dialect_class", "dialect_for_host"]
@@ -42,6 +42,10 @@ class Dialect(Protocol):
 
     def list_clusters(self) -> Call[list[Cluster]]:
         """Read all clusters that the key may see."""
+        ...
+
+    def list_sights(self) -> Call[list[Sight]]:
+        """Read of all clusters that the key may see what those who wait must know: the same request, read faster."""
         ...
 
     def update_cluster(self, cluster_id: str, change: ClusterUpdate) -> Call[Cluster]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from airflow_provider_together.api.call import Call, quoted
 from airflow_provider_together.api.dialects import wire
-from airflow_provider_together.api.models import Cluster, Region, SharedVolume
+from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import SpecError
 
@@ -62,6 +62,10 @@ class Compute:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         read = wire.read_list("clusters", _read_cluster, may_be_missing=False)
         return Call(what="list GPU clusters", method="GET", path=_CLUSTERS, params=self._filter(), read=read)
+
+    def list_sights(self) -> Call[list[Sight]]:
+        """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
+        return wire.for_those_who_wait(self.list_clusters())
 
     def update_cluster(self, cluster_id: str, change: ClusterUpdate) -> Call[Cluster]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""

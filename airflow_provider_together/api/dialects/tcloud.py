@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from airflow_provider_together.api.call import Call, quoted
 from airflow_provider_together.api.dialects import wire
-from airflow_provider_together.api.models import Cluster, Region, SharedVolume
+from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import SpecError
 
@@ -83,6 +83,10 @@ class TCloud:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         read = wire.read_list("clusters", wire.read_cluster, may_be_missing=True)
         return Call(what="list GPU clusters", method="GET", path="/api/v1/gpu_clusters", read=read)
+
+    def list_sights(self) -> Call[list[Sight]]:
+        """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
+        return wire.for_those_who_wait(self.list_clusters())
 
     def update_cluster(self, cluster_id: str, change: ClusterUpdate) -> Call[Cluster]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""

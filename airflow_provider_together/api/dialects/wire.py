@@ -6,13 +6,16 @@ It imports the models and specs, never a dialect.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Required, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, StrictInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic does not take that of Python 3.11
 
-from airflow_provider_together.api.models import Answer, Cluster
+from airflow_provider_together.api.call import Call
+from airflow_provider_together.api.models import Answer, Cluster, Sight
 from airflow_provider_together.api.specs import Spec
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
 
@@ -74,6 +77,66 @@ def read_list(key: str, read: Callable[[Any], M], *, may_be_missing: bool) -> Ca
 def read_cluster(body: Any, **known: Any) -> Cluster:
     """Read a cluster whose wire fields have our names."""
     return read_model(Cluster, body, **known)
+
+
+class _PlainNode(TypedDict, total=False):
+    num_gpus: StrictInt | None
+
+
+class _PlainTransition(TypedDict, total=False):
+    phase: str | None
+
+
+class _Plain(TypedDict, total=False):
+    """A cluster as Together documents it, cut down to what those who wait must know."""
+
+    cluster_id: Required[Annotated[str, Field(min_length=1)]]
+    cluster_name: str | None
+    status: str | None
+    num_gpus: StrictInt | None
+    gpu_worker_nodes: list[_PlainNode] | None
+    phase_transitions: list[_PlainTransition] | None
+
+
+class _PlainList(TypedDict):
+    #: An entry that surprises is read as leniently as everywhere else; the others are not slowed down by it.
+    clusters: list[Annotated[_Plain | Cluster, Field(union_mode="left_to_right")]]
+
+
+@functools.cache
+def _plain_list() -> TypeAdapter[_PlainList]:
+    return TypeAdapter(_PlainList)
+
+
+def for_those_who_wait(call: Call[list[Cluster]]) -> Call[list[Sight]]:
+    """
+    Return the same request, whose answer is read many times faster.
+
+    A list holds all clusters of an account, each with its nodes and kubeconfig, and is read again whenever one
+    of them changes.
+    """
+
+    def decode(content: bytes) -> Sequence[_Plain | Cluster]:
+        try:
+            return _plain_list().validate_json(content)["clusters"]
+        except ValidationError:
+            return call.read(call.decode(content))  # which reads more, or says what is wrong
+
+    return call.reading(decode, lambda entries: [_sight(entry) for entry in entries])
+
+
+def _sight(entry: _Plain | Cluster) -> Sight:
+    if isinstance(entry, Cluster):
+        return entry.sight()
+    counts = [count for node in entry.get("gpu_worker_nodes") or () if (count := node.get("num_gpus")) is not None]
+    transitions = entry.get("phase_transitions")
+    return Sight(
+        entry["cluster_id"],
+        entry.get("cluster_name") or "",
+        entry.get("status") or "",
+        (transitions[-1].get("phase") or "") if transitions else "",
+        sum(counts) if counts else entry.get("num_gpus"),
+    )
 
 
 def read_success(body: Any) -> bool:

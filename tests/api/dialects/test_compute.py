@@ -32,6 +32,7 @@ def test_each_operation_has_its_method_path_and_body() -> None:
         "create_cluster": ("POST", CLUSTERS, BODY),
         "get_cluster": ("GET", f"{CLUSTERS}/c-1", None),
         "list_clusters": ("GET", CLUSTERS, None),
+        "list_sights": ("GET", CLUSTERS, None),
         "update_cluster": ("PUT", f"{CLUSTERS}/c-1", {"num_gpus": 16}),
         "delete_cluster": ("DELETE", f"{CLUSTERS}/c-1", None),
         "list_regions": ("GET", "/v1/compute/regions", None),
@@ -45,7 +46,11 @@ def test_each_operation_has_its_method_path_and_body() -> None:
 
 def test_a_project_filters_lists_and_owns_what_is_made() -> None:
     calls = all_calls(Compute(project_id="p-1"))
-    assert {name for name, call in calls.items() if call.params} == {"list_clusters", "list_shared_volumes"}
+    assert {name for name, call in calls.items() if call.params} == {
+        "list_clusters",
+        "list_sights",
+        "list_shared_volumes",
+    }
     assert calls["list_clusters"].params == {"projectId": "p-1"}
     owned = {name for name, call in calls.items() if call.body and call.body.get("project_id") == "p-1"}
     assert owned == {"create_cluster", "create_shared_volume"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_together.api.answer import read_answer
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.dialects import DIALECTS, Dialect, dialect_class, dialect_for_host
-from airflow_provider_together.api.models import Answer
+from airflow_provider_together.api.models import Answer, Sight
 from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.exceptions import (
     ConfigurationError,
@@ -128,7 +128,7 @@ def test_any_json_is_a_result_or_one_of_our_errors(name: str, operation: str, bo
         kind = type(error)
     else:
         results = result if isinstance(result, list) else [result]
-        assert all(one is None or isinstance(one, (bool, Answer)) for one in results)
+        assert all(one is None or isinstance(one, (bool, Answer, Sight)) for one in results)
         assert all(isinstance(str(one), str) for one in results)
         return
     assert kind is (MalformedAnswerError if call.is_repeatable else OutcomeUnknownError)

@@ -20,6 +20,7 @@ def test_each_operation_has_its_method_path_and_body() -> None:
         "create_cluster": ("POST", "/api/v1/gpu_cluster", SPEC_FIELDS),
         "get_cluster": ("GET", "/api/v1/gpu_cluster/c-1", None),
         "list_clusters": ("GET", "/api/v1/gpu_clusters", None),
+        "list_sights": ("GET", "/api/v1/gpu_clusters", None),
         "update_cluster": ("PUT", "/api/v1/gpu_cluster", {"cluster_id": "c-1", "num_gpus": 16}),
         "delete_cluster": ("DELETE", "/api/v1/gpu_cluster/c-1", None),
         "list_regions": ("GET", "/api/v1/regions", None),
