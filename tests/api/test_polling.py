@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from airflow_provider_together.api.polling import (
     ReadyWait,
     Verdict,
     duration,
+    end_of_life_warning,
     failure_of,
 )
 from airflow_provider_together.exceptions import (
@@ -115,6 +117,14 @@ def test_after_a_change_a_ready_cluster_is_waited_for_until_its_gpus_are_there()
     small, large = ([{"num_gpus": 8}] * count for count in (1, 2))
     assert wait.on_cluster(cluster_with(num_gpus=16, gpu_worker_nodes=small), now=START).verdict is Verdict.GO_ON
     assert wait.on_cluster(cluster_with(num_gpus=16, gpu_worker_nodes=large), now=START).verdict is Verdict.READY
+
+
+def test_the_sight_of_a_cluster_is_judged_as_the_cluster() -> None:
+    nodes = [{"num_gpus": 8}, {"num_gpus": 8}]
+    failed = cluster_with(status="QUEUED", phase_transitions=[{"phase": "Ready"}, {"phase": "NCCL_TESTS_FAILED"}])
+    for cluster in (cluster_with(num_gpus=8, gpu_worker_nodes=nodes), cluster_with(num_gpus=8), failed):
+        looks = [ready_wait(num_gpus=16).on_cluster(one, now=START) for one in (cluster, cluster.sight())]
+        assert looks[0] == looks[1]
 
 
 def test_a_change_of_status_is_news_once_with_elapsed_time_and_outlook() -> None:
@@ -257,6 +267,12 @@ def named_until(seconds: float) -> str:
     return str(ClusterName.of(owner, now=datetime.fromtimestamp(START, UTC), lifetime=timedelta(seconds=seconds)))
 
 
+def test_who_uses_a_cluster_is_told_as_who_waits_for_it() -> None:
+    cluster = cluster_with(cluster_name=named_until(1800))
+    assert end_of_life_warning(cluster, now=START) in ready_wait().on_cluster(cluster, now=START).news
+    assert end_of_life_warning(cluster_with(cluster_name="mine"), now=START) == ""
+
+
 def test_a_wait_says_once_that_the_end_of_life_is_near() -> None:
     wait = ready_wait()
     cluster = cluster_with(status="QUEUED", cluster_name=named_until(1800))
@@ -281,6 +297,52 @@ def test_a_wait_says_nothing_of_an_end_that_is_far_or_not_there(name: str) -> No
 def test_a_wait_for_the_end_says_nothing_of_the_end_of_life() -> None:
     cluster = cluster_with(status="Deleting", cluster_name=named_until(60))
     assert "life" not in gone_wait().on_cluster(cluster, now=START).news
+
+
+def test_the_passing_of_time_alone_ends_a_wait_and_is_told_beforehand() -> None:
+    wait = ready_wait(deadline=START + 20)
+    assert wait.alarm == START + 20
+    assert wait.on_time(now=START + 19.5) == Look(Verdict.GO_ON, delay=0.5)
+    assert wait.on_time(now=START + 20).verdict is Verdict.TIMED_OUT
+    assert ready_wait(deadline=None).alarm == math.inf
+
+
+def test_the_passing_of_time_alone_brings_the_end_of_life_near_once() -> None:
+    wait = ready_wait(deadline=None)
+    name = named_until(2 * 3600)
+    wait.on_cluster(cluster_with(status="QUEUED", cluster_name=name), now=START)
+    parsed = ClusterName.parse(name)
+    assert parsed is not None
+    assert parsed.end_of_life is not None
+    assert wait.alarm == parsed.end_of_life.timestamp() - 3600
+    assert wait.on_time(now=wait.alarm - 1).news == ""
+    assert "The life of cluster c-1 ends" in wait.on_time(now=wait.alarm).news
+    assert (wait.alarm, wait.on_time(now=START + 4000).news) == (math.inf, "")
+
+
+def test_a_cluster_that_lives_on_for_two_intervals_is_unheard_by_looks_or_by_time() -> None:
+    for is_looked_at in (True, False):
+        wait = gone_wait()
+        live = cluster_with(status="Ready")
+        assert not wait.on_cluster(live, now=START).is_unheard
+        assert wait.alarm == START + 30
+        again = [
+            wait.on_cluster(live, now=START + s) if is_looked_at else wait.on_time(now=START + s) for s in (29, 30)
+        ]
+        assert [look.is_unheard for look in again] == [False, True]
+        assert wait.alarm == START + 60
+
+
+@pytest.mark.parametrize("seen", [cluster_with(status="Deleting"), NOT_FOUND])
+def test_a_cluster_that_begins_to_go_was_heard(seen: Any) -> None:
+    wait = gone_wait()
+    wait.on_cluster(cluster_with(status="Ready"), now=START)
+    if isinstance(seen, TogetherError):
+        wait.on_error(seen, now=START + 15)
+    else:
+        wait.on_cluster(seen, now=START + 15)
+    assert not wait.on_time(now=START + 30).is_unheard
+    assert wait.alarm == START + 3600
 
 
 def test_a_list_that_lags_makes_a_wait_for_the_end_go_on() -> None:

@@ -31,7 +31,7 @@ class Heard:
 
     looks: list[tuple[float, Look]] = field(default_factory=list)
     #: Ends his waiting from outside.
-    leave: Callable[[], None] = lambda: None
+    leave: Callable[[], object] = lambda: None
 
     @property
     def end(self) -> tuple[float, Verdict] | None:
@@ -86,10 +86,10 @@ class Timeline:
         self.asked: list[tuple[float, str]] = []
         self.parsed = 0
         self.notes: list[str] = []
-        self._plan: list[tuple[float, int, Callable[[], None]]] = []
+        self._plan: list[tuple[float, int, Callable[[], object]]] = []
         self._ticket = itertools.count()
 
-    def at(self, seconds: float, action: Callable[[], None]) -> None:
+    def at(self, seconds: float, action: Callable[[], object]) -> None:
         """Plan something, in seconds after the start."""
         heapq.heappush(self._plan, (START + seconds, next(self._ticket), action))
 

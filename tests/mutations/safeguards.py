@@ -18,6 +18,8 @@ SWEEP = "tests/api/test_sweep.py"
 NAMING = "tests/api/test_naming.py"
 RETRY = "tests/api/test_retry.py"
 TCLOUD = "tests/api/dialects/test_tcloud.py"
+ROUNDS = "tests/api/test_rounds.py"
+POLLER = "tests/api/test_poller.py"
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a cluster that lives on after a deletion is asked to go again",
-        "api/flows.py",
-        "        if lives_on == _UNHEARD:\n",
-        "        if lives_on < 0:\n",
-        (WAITING, KNOWN),
+        "api/polling.py",
+        "        return replace(look, is_unheard=True)\n",
+        "        return look\n",
+        (WAITING, POLLING, KNOWN, ROUNDS),
     ),
     Safeguard(
         "of several the oldest is kept",
@@ -372,5 +374,76 @@ SAFEGUARDS = [
         "        return Phase.PENDING\n    return phase\n",
         "        return Phase.FAILED\n    return phase\n",
         ("tests/api/test_phase.py", FLOWS),
+    ),
+    # --- all who wait, by one poller ---
+    Safeguard(
+        "a cluster that a list does not show is asked for by itself",
+        "api/rounds.py",
+        "                self._unlisted.set(cluster_id, now)\n            for",
+        "                pass\n            for",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "whoever waits for the end of a cluster hears of it when no list shows it either",
+        "api/rounds.py",
+        "isinstance(waiter.wait, GoneWait) and waiter.is_listed is not False:",
+        "waiter is None:",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "a server that asks for patience gets it from all",
+        "api/rounds.py",
+        "        earliest = self._silent_until\n",
+        "        earliest = -math.inf\n",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "a list without a path says nothing of any cluster",
+        "api/rounds.py",
+        "        if isinstance(error, NotFoundError):  # says nothing of any cluster\n",
+        "        if error is None:\n",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "a list that everybody else knows is read for those who are new",
+        "api/rounds.py",
+        "        self.fingerprint = None  # which he does not know\n",
+        "",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "whoever was told of a failure hears when it is over",
+        "api/rounds.py",
+        "            waiter.sight = None  # so that his wait is told also when he sees the same again\n",
+        "",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "each wait keeps its own deadline",
+        "api/rounds.py",
+        "            self._alarms.set(waiter, waiter.wait.alarm)\n",
+        "            pass\n",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "one cluster that cannot be asked for does not blind the others",
+        "api/rounds.py",
+        "asked if self._failures == 1 else self._everybody()",
+        "self._everybody()",
+        (ROUNDS,),
+    ),
+    Safeguard(
+        "nobody is told of another one's cluster, nor in his log",
+        "api/poller.py",
+        ", context=contextvars.Context())",
+        ")",
+        (POLLER,),
+    ),
+    Safeguard(
+        "the client outlives the poller",
+        "api/poller.py",
+        "            await asyncio.wait({task})  # the client may be closed after this\n",
+        "",
+        (POLLER,),
     ),
 ]

@@ -220,10 +220,12 @@ class Scene:
         return (record.at for record in self.cloud.requests if record.path.endswith(ids))
 
     def _is_looked_at(self, since: int) -> bool:
-        """Whether each live cluster was asked for since that request."""
-        paths = [record.path for record in self.cloud.requests[since:] if record.route == "get_cluster"]
+        """Whether each live cluster was asked for since that request: by itself, or all of them by one list."""
+        records = self.cloud.requests[since:]
+        paths = [record.path for record in records if record.route == "get_cluster"]
         alive = self.alive()
-        return bool(alive) and all(any(path.endswith(c.cluster_id) for path in paths) for c in alive)
+        is_listed = len(alive) > 1 and any(record.route == "list_clusters" for record in records)
+        return bool(alive) and all(is_listed or any(path.endswith(c.cluster_id) for path in paths) for c in alive)
 
     def _is_ours(self, cluster: ClusterView) -> bool:
         """Whether a create of this run has made a cluster."""
