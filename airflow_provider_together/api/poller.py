@@ -38,7 +38,9 @@ async def watch(client: AsyncClient, wait: ReadyWait | GoneWait, *, note: NoteTa
     :raises SpecError: if the wait's cluster id is none.
     """
     client.dialect.get_cluster(wait.cluster_id)  # checks the id before it comes among the others
-    poller = _pollers.setdefault(client, _Poller())
+    poller = _pollers.get(client)
+    if poller is None:
+        poller = _pollers[client] = _Poller()
     looks = _Looks(poller)
     waiter = Waiter(wait, looks.put)
     poller.add(waiter, client)
@@ -91,7 +93,7 @@ class _Poller:
     def add(self, waiter: Waiter, client: AsyncClient) -> None:
         self._board.add(waiter, now=client.now())
         self._somebody_came.set()
-        if self._task is None:
+        if self._task is None or self._task.done():
             # In a context of its own: what it logs is not the first one's, whose log ends before this does.
             name = f"GPU clusters of {client.settings.label}"
             self._task = asyncio.create_task(self._run(client), name=name, context=contextvars.Context())
@@ -122,7 +124,6 @@ class _Poller:
                 log.exception("Looking at GPU clusters failed by a fault of this package; it goes on after a pause.")
                 fault = TransientError(f"Looking at GPU clusters failed by {type(error).__name__} in the triggerer.")
                 self._board.on_crash(fault, now=client.now())
-        self._task = None
 
     async def _sleep(self, seconds: float) -> None:
         """Wait, but not while somebody new wants to be looked for."""

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_together.api.client import Client
+from airflow_provider_together.api.settings import Settings
+from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.demo.airflow_api import Run
 from airflow_provider_together.demo.airflow_stack import AirflowStack
 from airflow_provider_together.emulator import Emulator, Fault
@@ -102,6 +105,57 @@ def never_ready(cloud: Emulator) -> Iterator[None]:
         yield
     finally:
         cloud.clear_faults()
+
+
+WAITING_SENSORS = """
+from airflow.sdk import dag
+from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+
+@dag(schedule=None)
+def waiting_sensors():
+    waiting = ClusterReadySensor.partial(task_id="ready", deferrable=True, poke_interval=1)
+    waiting.expand(cluster_id=CLUSTER_IDS)
+
+waiting_sensors()
+"""
+
+
+def test_all_who_wait_in_a_triggerer_are_served_by_one_list(stack: AirflowStack, cloud: Emulator) -> None:
+    spec = ClusterSpec(
+        region="us-central-8", gpu_type="H100_SXM", num_gpus=8, cluster_name="shared", billing_type="ON_DEMAND",
+        duration_days=1, driver_version="CUDA_12_8_570",
+    )  # fmt: skip
+    with Client(Settings(base_url=cloud.url, api_key=CANARY_KEY)) as client:
+        ids = [client.send(client.dialect.create_cluster(spec)).cluster_id for _ in range(6)]
+        for cluster_id in ids:
+            cloud.set_status(cluster_id, "PENDING")
+        stack.dags.write("waiting_sensors.py", WAITING_SENSORS.replace("CLUSTER_IDS", repr(ids)))
+        run = stack.start_run("waiting_sensors")
+        stack.wait_for(
+            lambda: [one.state for one in stack.api.task_instances(run)] == ["deferred"] * len(ids),
+            what="all sensors are deferred",
+            timeout=120,
+        )
+        seen = len(cloud.requests)
+        stack.wait_for(
+            lambda: sum(record.route == "list_clusters" for record in cloud.requests[seen:]) >= 5,
+            what="rounds of the triggerer",
+            timeout=60,
+        )
+        asked = [record.route for record in cloud.requests[seen:]]
+        for cluster_id in ids:
+            cloud.set_status(cluster_id, "READY")
+        assert stack.wait_for_run(run) == "success"
+        for cluster_id in ids:
+            client.send(client.dialect.delete_cluster(cluster_id))
+    # Those whose triggers start last may still have a look of their own.
+    assert asked.count("get_cluster") <= len(ids)
+    assert asked[-3:] == ["list_clusters"] * 3
+    for index, cluster_id in enumerate(ids):
+        lines = stack.api.log(run, "ready", try_number=1, map_index=index)
+        told = [line for line in lines if line.startswith("Cluster ") and " is " in line]
+        assert told
+        assert all(line.startswith(f"Cluster {cluster_id} ") for line in told)
 
 
 def wait_for_look(stack: AirflowStack, cloud: Emulator, run: Run, *, state: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -104,7 +105,10 @@ class Scene:
             lambda: len(self.alive()) == len(indexes) and all(self.state(task_id, i) == state for i in indexes),
         )
         since = len(self.cloud.requests)
-        yield Until(f"{task_id} {state}, a look at its clusters", lambda: self._is_looked_at(since))
+        is_looked_at = (
+            partial(self._is_seen_by_triggerer, task_id) if state == "deferred" else partial(self._is_asked_for, since)
+        )
+        yield Until(f"{task_id} {state}, a look at its clusters", is_looked_at)
 
     def until_try(self, number: int, state: str) -> Script:
         """Wait until that try of the create is in that state, and looks at its cluster."""
@@ -219,13 +223,30 @@ class Scene:
         ids = tuple(cluster.cluster_id for cluster in clusters)
         return (record.at for record in self.cloud.requests if record.path.endswith(ids))
 
-    def _is_looked_at(self, since: int) -> bool:
-        """Whether each live cluster was asked for since that request: by itself, or all of them by one list."""
-        records = self.cloud.requests[since:]
-        paths = [record.path for record in records if record.route == "get_cluster"]
+    def _is_asked_for(self, since: int) -> bool:
+        """Whether each live cluster was asked for by itself since that request."""
+        paths = [record.path for record in self.cloud.requests[since:] if record.route == "get_cluster"]
         alive = self.alive()
-        is_listed = len(alive) > 1 and any(record.route == "list_clusters" for record in records)
-        return bool(alive) and all(is_listed or any(path.endswith(c.cluster_id) for path in paths) for c in alive)
+        return bool(alive) and all(any(path.endswith(c.cluster_id) for path in paths) for c in alive)
+
+    def _is_seen_by_triggerer(self, task_id: str) -> bool:
+        """
+        Whether the triggerer that waits for a task now has told its log of each live cluster.
+
+        The requests do not tell: a triggerer asks for the clusters of all rows at once.
+        """
+        waiting = [seen for (name, _), seen in self._observer.tasks(self.run).items() if name == task_id]
+        folder = Path(self.stack.home, "logs")
+        logs = [
+            log.read_text(errors="replace")
+            for seen in waiting
+            for log in folder.rglob(
+                f"dag_id={self.row.key}/**/task_id={task_id}/**/"
+                f"attempt={seen.instance.try_number}.log.trigger.{seen.triggerer_id}.log*"
+            )
+        ]
+        alive = self.alive()
+        return bool(alive) and all(any(f"Cluster {c.cluster_id} is " in log for log in logs) for c in alive)
 
     def _is_ours(self, cluster: ClusterView) -> bool:
         """Whether a create of this run has made a cluster."""
