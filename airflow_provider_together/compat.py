@@ -11,9 +11,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from airflow import __version__
 from airflow.sdk import BaseHook, Variable
 from airflow.sdk.exceptions import AirflowRuntimeError
-from airflow.triggers.base import BaseTrigger
 
 try:
     from airflow.sdk.configuration import conf
@@ -40,6 +40,7 @@ except ImportError:  # before 3.2
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
+    from airflow.triggers.base import BaseTrigger
 
 __all__ = [
     "TRIGGERS_HAVE_ON_KILL",
@@ -66,8 +67,8 @@ __all__ = [
 ]
 
 #: Since 3.3 the triggerer calls a trigger's ``on_kill`` when a user ends its task; before, nobody says why a
-#: trigger is cancelled.
-TRIGGERS_HAVE_ON_KILL = hasattr(BaseTrigger, "on_kill")
+#: trigger is cancelled. The class itself is not asked: importing it costs a DAG more than all the rest of this module.
+TRIGGERS_HAVE_ON_KILL = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
 
 _NOT_FOUND = 404
 #: States of a task instance from which it does not come back by itself. A row that is no more counts as well.

@@ -105,7 +105,17 @@ class Client(_Driver):
         :param sleep: waits that many seconds; a caller that can be interrupted gives its own.
         :raises TogetherError: if it cannot be carried out, or if nobody knows whether it was.
         """
-        result: T = Retrying(**self._arguments(call), sleep=sleep)(self._send_once, call)
+        try:
+            return self._send_once(call)  # a good answer is not worth the start of tenacity
+        except TogetherError as error:
+            failed = [error]
+
+        def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return self._send_once(call)
+
+        result: T = Retrying(**self._arguments(call), sleep=sleep)(attempt)
         return result
 
     def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: Sleep = time.sleep) -> T:
@@ -177,7 +187,17 @@ class AsyncClient(_Driver):
 
     async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.send`."""
-        result: T = await AsyncRetrying(**self._arguments(call), sleep=sleep)(self._send_once, call)
+        try:
+            return await self._send_once(call)
+        except TogetherError as error:
+            failed = [error]
+
+        async def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._send_once(call)
+
+        result: T = await AsyncRetrying(**self._arguments(call), sleep=sleep)(attempt)
         return result
 
     async def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: AsyncSleep = asyncio.sleep) -> T:

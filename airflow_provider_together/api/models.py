@@ -14,7 +14,7 @@ import binascii
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field
 
 from airflow_provider_together.api.phase import Phase, failure_word, phase_of
 
@@ -33,6 +33,10 @@ def _as_count(value: Any) -> int | None:
         return int(value)
     except (ValueError, OverflowError):
         return None
+
+
+def _as_amount(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) else None
 
 
 def _as_time(value: Any) -> datetime | None:
@@ -56,6 +60,7 @@ def _as_words(value: Any) -> list[Any]:
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 Count = Annotated[int | None, BeforeValidator(_as_count)]
+Amount = Annotated[float | None, BeforeValidator(_as_amount)]
 Time = Annotated[datetime | None, BeforeValidator(_as_time)]
 Objects = Annotated[list[T], BeforeValidator(_as_objects)]
 Words = Annotated[list[Text], BeforeValidator(_as_words)]
@@ -64,7 +69,10 @@ Words = Annotated[list[Text], BeforeValidator(_as_words)]
 class Answer(BaseModel):
     """Base of everything read from Together: fields that we do not know are kept in ``model_extra``."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, hide_input_in_errors=True, protected_namespaces=())
+    # A model is built when the first answer of its kind is read.
+    model_config = ConfigDict(
+        extra="allow", frozen=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True
+    )
 
 
 class PhaseTransition(Answer):
@@ -83,20 +91,13 @@ class Node(Answer):
     status: Text = ""
     num_gpus: Count = None
     num_cpu_cores: Count = None
-    memory_gib: float | None = None
+    memory_gib: Amount = None
     network: Text = ""
-    networks: Words = []
+    networks: Words = Field(default_factory=list)
     public_ipv4: Text = ""
     instance_id: Text = ""
     slurm_worker_hostname: Text = ""
-    phase_transitions: Objects[PhaseTransition] = []
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_unreadable_memory(cls, data: Any) -> Any:
-        if isinstance(data, dict) and not isinstance(data.get("memory_gib"), (int, float)):
-            return {key: value for key, value in data.items() if key != "memory_gib"}
-        return data
+    phase_transitions: Objects[PhaseTransition] = Field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -139,8 +140,8 @@ class Region(Answer):
     """A region and what can be had there. ``gpu_types`` is empty where the dialect does not tell."""
 
     name: Text = ""
-    gpu_types: Words = []
-    driver_versions: Objects[DriverVersion] = []
+    gpu_types: Words = Field(default_factory=list)
+    driver_versions: Objects[DriverVersion] = Field(default_factory=list)
 
 
 class Cluster(Answer):
@@ -166,10 +167,10 @@ class Cluster(Answer):
     first_ready_at: Time = None
     reservation_start_time: Time = None
     reservation_end_time: Time = None
-    volumes: Objects[AttachedVolume] = []
-    control_plane_nodes: Objects[Node] = []
-    gpu_worker_nodes: Objects[Node] = []
-    phase_transitions: Objects[PhaseTransition] = []
+    volumes: Objects[AttachedVolume] = Field(default_factory=list)
+    control_plane_nodes: Objects[Node] = Field(default_factory=list)
+    gpu_worker_nodes: Objects[Node] = Field(default_factory=list)
+    phase_transitions: Objects[PhaseTransition] = Field(default_factory=list)
     kube_config: Annotated[SecretStr, BeforeValidator(_as_text)] = Field(default=SecretStr(""), repr=False)
 
     @computed_field  # type: ignore[prop-decorator]

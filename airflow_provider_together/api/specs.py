@@ -74,7 +74,10 @@ TiB = Annotated[int, Field(gt=0)]
 class Spec(BaseModel):
     """Base of all specs: unknown fields are errors, and errors are sentences."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=())
+    # A spec is built when it is used first: of all of them a DAG uses one or two.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, protected_namespaces=(), defer_build=True
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 
 CONNECTION_TYPE = "together"
 HOOK_NAME = "Together AI"
+DEFAULT_CONNECTION = "together_default"
 
 #: Name, label, help and JSON schema of each field beyond Airflow's own. The names are keys of the extra.
 FIELDS: dict[str, dict[str, Any]] = {

@@ -2,35 +2,23 @@
 The hook: an Airflow connection turned into a client of Together's API.
 
 It adds no behaviour of its own to the engine's operations; what a request means and when it is repeated
-is in :mod:`airflow_provider_together.api`.
+is in :mod:`airflow_provider_together.api`. Since DAGs import it, it imports the engine when it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_together.api.client import Client, shared_async_client, shared_client
-from airflow_provider_together.api.dialects import DIALECTS
-from airflow_provider_together.api.polling import end_of_life_warning
-from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
-from airflow_provider_together.exceptions import (
-    AuthenticationError,
-    ConfigurationError,
-    MalformedAnswerError,
-    NotFoundError,
-    RequestRefusedError,
-    TogetherError,
-)
-from airflow_provider_together.hooks.connection import settings_from_connection, settings_from_environment
+from airflow_provider_together.exceptions import ConfigurationError, TogetherError
 from airflow_provider_together.hooks.connection_form import (
     CONNECTION_TYPE,
+    DEFAULT_CONNECTION,
     FIELDS,
     HOOK_NAME,
     UI_FIELD_BEHAVIOUR,
@@ -39,7 +27,9 @@ from airflow_provider_together.hooks.kubeconfig import mask_kubeconfig
 from airflow_provider_together.hooks.single_flight import read_once
 
 if TYPE_CHECKING:
-    from airflow_provider_together.api.client import AsyncClient
+    from airflow.sdk import Connection
+
+    from airflow_provider_together.api.client import AsyncClient, Client
     from airflow_provider_together.api.models import Cluster, Region, SharedVolume
     from airflow_provider_together.api.settings import Settings
     from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
@@ -63,7 +53,7 @@ class TogetherHook(BaseHook):
     """
 
     conn_name_attr = "together_conn_id"
-    default_conn_name = "together_default"
+    default_conn_name = DEFAULT_CONNECTION
     conn_type = CONNECTION_TYPE
     hook_name = HOOK_NAME
 
@@ -84,9 +74,9 @@ class TogetherHook(BaseHook):
             try:
                 connection = get_connection(self.together_conn_id)
             except AirflowNotFoundException as error:
-                self._settings = self._ambient_settings(error)
+                self._settings = self._settings_of(error)
             else:
-                self._settings = _masked(settings_from_connection(connection))
+                self._settings = self._settings_of(connection)
         return self._settings
 
     async def asettings(self) -> Settings:
@@ -98,6 +88,8 @@ class TogetherHook(BaseHook):
     @property
     def client(self) -> Client:
         """The sync client, shared with all hooks of this connection in this process."""
+        from airflow_provider_together.api.client import shared_client  # noqa: PLC0415 - for a task only
+
         # Asked anew each time: after a fork it is another one.
         self._client = shared_client(self.settings)
         return self._client
@@ -105,6 +97,8 @@ class TogetherHook(BaseHook):
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AsyncClient]:
         """Lend the async client, shared with all hooks of this connection on this event loop."""
+        from airflow_provider_together.api.client import shared_async_client  # noqa: PLC0415 - for a task only
+
         async with shared_async_client(await self.asettings()) as client:
             yield client
 
@@ -124,6 +118,8 @@ class TogetherHook(BaseHook):
 
     def get_gpu_cluster(self, cluster_id: str) -> Cluster:
         """Return a cluster as it is now; one whose end of life is near says so in the log."""
+        from airflow_provider_together.api.polling import end_of_life_warning  # noqa: PLC0415 - for a task only
+
         client = self.client
         cluster = client.send(client.dialect.get_cluster(cluster_id))
         if warning := end_of_life_warning(cluster, now=client.now()):
@@ -140,6 +136,8 @@ class TogetherHook(BaseHook):
 
         :param changes: fields of :class:`~airflow_provider_together.api.specs.ClusterUpdate`, such as ``num_gpus``.
         """
+        from airflow_provider_together.api.specs import ClusterUpdate  # noqa: PLC0415 - for a task only
+
         change = ClusterUpdate.parse(changes)
         return self.client.send(self.client.dialect.update_cluster(cluster_id, change))
 
@@ -192,15 +190,13 @@ class TogetherHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
+        from airflow_provider_together.hooks.check import check  # noqa: PLC0415 - for the button only
+
         try:
             settings = self.settings
-            with Client(settings) as client:
-                regions = client.send(client.dialect.list_regions().once())
         except TogetherError as error:
-            return False, f"{error}{self._advice(error)}"
-        names = ", ".join(region.name for region in regions) or "none"
-        count = f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
-        return True, f"Reached {settings.base_url}, api {settings.dialect!r}: {count} ({names})."
+            return False, str(error)
+        return check(settings)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -224,39 +220,23 @@ class TogetherHook(BaseHook):
         try:
             connection = await aget_connection(self.together_conn_id)
         except AirflowNotFoundException as error:
-            return self._ambient_settings(error)
-        return _masked(settings_from_connection(connection))
+            return self._settings_of(error)
+        return self._settings_of(connection)
 
-    def _ambient_settings(self, error: AirflowNotFoundException) -> Settings:
-        settings = settings_from_environment() if self.together_conn_id == self.default_conn_name else None
-        if settings is None:
+    def _settings_of(self, found: Connection | AirflowNotFoundException) -> Settings:
+        from airflow_provider_together.hooks.connection import (  # noqa: PLC0415 - for a task only
+            settings_from_connection,
+            settings_from_environment,
+        )
+
+        if not isinstance(found, AirflowNotFoundException):
+            settings = settings_from_connection(found)
+        elif self.together_conn_id == self.default_conn_name and (ambient := settings_from_environment()):
+            settings = ambient
+        else:
             message = (
-                f"connection {self.together_conn_id!r} does not exist ({error}): create one of type {CONNECTION_TYPE!r}"
+                f"connection {self.together_conn_id!r} does not exist ({found}): create one of type {CONNECTION_TYPE!r}"
             )
-            raise ConfigurationError(message) from error
-        return _masked(settings)
-
-    def _advice(self, error: TogetherError) -> str:
-        """Say that the host speaks the other dialect, if it does."""
-        if not isinstance(error, (RequestRefusedError, MalformedAnswerError)) or isinstance(error, AuthenticationError):
-            return ""
-        for name in DIALECTS:
-            if name != self.settings.dialect and _speaks(self.settings, name):
-                return f" This host speaks the other dialect: set api={name!r} in the connection."
-        if isinstance(error, NotFoundError):
-            return " This host does not look like Together's API: check the connection's host."
-        return ""
-
-
-def _speaks(settings: Settings, dialect: str) -> bool:
-    with Client(replace(settings, dialect=dialect)) as client:
-        try:
-            client.send(client.dialect.list_regions().once())
-        except TogetherError:
-            return False
-    return True
-
-
-def _masked(settings: Settings) -> Settings:
-    mask_secret(settings.api_key)
-    return settings
+            raise ConfigurationError(message) from found
+        mask_secret(settings.api_key)
+        return settings

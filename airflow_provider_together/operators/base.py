@@ -3,6 +3,9 @@ What all operators of this package share: the hook, checking of parameters, bein
 
 Airflow kills a running task by a signal whose handler calls ``on_kill`` and then lets ``execute`` go on. So a
 wait sleeps in short pieces and raises once it was killed.
+
+DAGs are parsed again and again, tasks run once. So the modules of operators and sensors import the engine in the
+methods that only a task calls, all but the specs, which check literal parameters.
 """
 
 from __future__ import annotations
@@ -16,13 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_together.api.client import Client
-from airflow_provider_together.api.flows import delete_and_prove
-from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.api.polling import GoneWait, Verdict
 from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.exceptions import TogetherError
-from airflow_provider_together.hooks.registry import registry
+from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
 from airflow_provider_together.operators.mapping import CheckedPartial
@@ -68,7 +67,7 @@ class TogetherOperator(BaseOperator):
     #: Whether the operator makes clusters, and may have adopted one instead.
     makes_clusters: ClassVar[bool] = False
 
-    def __init__(self, *, together_conn_id: str = TogetherHook.default_conn_name, **kwargs: Any) -> None:
+    def __init__(self, *, together_conn_id: str = DEFAULT_CONNECTION, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.together_conn_id = together_conn_id
         self._was_killed = False
@@ -128,12 +127,18 @@ class TogetherOperator(BaseOperator):
         """Push the address behind the button of the UI."""
         context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(cluster_id))
 
-    def forget_owner(self, name: ClusterName) -> None:
+    def forget_owner(self, cluster_name: str) -> None:
         """
         Remove the registry's entry of a name whose cluster is gone, unless its owner has another one.
 
-        The sweep finds that other one by the same entry.
+        The sweep finds that other one by the same entry. A name that is not ours has none.
         """
+        from airflow_provider_together.api.naming import ClusterName  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
+
+        name = ClusterName.parse(cluster_name)
+        if name is None:
+            return
         try:
             clusters = self.hook.list_gpu_clusters()
         except TogetherError as error:
@@ -145,12 +150,13 @@ class TogetherOperator(BaseOperator):
 
     def clean_up(self, cluster_id: str, *, cluster_name: str = "") -> str:
         """Delete a cluster after a failure; return a sentence that says what became of it."""
+        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+
         now = self.hook.client.now()
-        wait = GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
-        look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
-        if look.verdict is Verdict.GONE:
-            if name := ClusterName.parse(cluster_name):
-                self.forget_owner(name)
+        wait = polling.GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
+        look = self.run_flow(flows.delete_and_prove(self.hook.client.dialect, wait))
+        if look.verdict is polling.Verdict.GONE:
+            self.forget_owner(cluster_name)
             return "It was deleted."
         why = f"{look.verdict.value}, {look.word or 'no status'}"
         return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand."
@@ -161,6 +167,8 @@ class TogetherOperator(BaseOperator):
 
         A client of its own, since the handler may have interrupted the other one in the middle of a request.
         """
+        from airflow_provider_together.api.client import Client  # noqa: PLC0415 - for a task only
+
         settings = replace(self.hook.settings, timeout=_KILL_TIMEOUT, retries=1)
         with Client(settings) as client:
             client.send(client.dialect.delete_cluster(cluster_id))

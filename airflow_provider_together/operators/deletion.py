@@ -11,19 +11,18 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_provider_together.api.flows import find_by_name, prove_gone, request_deletion
-from airflow_provider_together.api.models import Cluster
-from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.api.polling import GoneWait, Verdict, failure_of
 from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
 from airflow_provider_together.parameters import default_deferrable, seconds_of, truth_of
-from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger, look_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+
+    from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.api.polling import Verdict
 
 #: Key in the task's storage: the name that was seen.
 _SEEN = "together_deletion"
@@ -96,13 +95,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
         """Go on after the triggerer has waited."""
         with task_failures():
             cluster_id, verdict, word = look_of(event)
-            self._gone_or_raise(cluster_id, verdict, word)
             ti = context["ti"]
             name, volume_ids = (
                 ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
                 for key in ("cluster_name", _VOLUMES_KEY)
             )
-            self._tidy_up(name or "", volume_ids or [])
+            self._conclude(cluster_id, verdict, word, cluster_name=name or "", volume_ids=volume_ids or [])
 
     def _targets(self, context: Context) -> list[Cluster]:
         clusters = [self._known(self.cluster_id)] if self.cluster_id else self._named(context)
@@ -120,6 +118,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     def _known(self, cluster_id: str) -> Cluster:
         """Return what Together tells of the cluster; nothing but its id where it tells nothing."""
+        from airflow_provider_together.api.models import Cluster  # noqa: PLC0415 - for a task only
+
         client = self.hook.client
         try:
             return client.send(client.dialect.get_cluster(cluster_id), sleep=self.sleep)
@@ -133,10 +133,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     def _named(self, context: Context) -> list[Cluster]:
         """Return the clusters of the name; remember that it was seen, so that a retry may find nothing."""
+        from airflow_provider_together.api import flows, naming  # noqa: PLC0415 - for a task only
+
         if not self.cluster_name:
             raise SpecError(["cluster_id is empty, and there is no cluster_name: nothing says what to delete"])
-        found = self.run_flow(find_by_name(self.hook.client.dialect, self.cluster_name))
-        is_made_by_us = ClusterName.parse(self.cluster_name) is not None
+        found = self.run_flow(flows.find_by_name(self.hook.client.dialect, self.cluster_name))
+        is_made_by_us = naming.ClusterName.parse(self.cluster_name) is not None
         store = state_store(context)
         if not found:
             if is_made_by_us or store.get(_SEEN) == self.cluster_name:
@@ -158,6 +160,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
         return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
 
     def _delete(self, context: Context, cluster: Cluster, *, may_defer: bool) -> None:
+        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+
         dialect, now = self.hook.client.dialect, self.hook.client.now()
         timeout, poll_interval = seconds_of("timeout", self.timeout), seconds_of("poll_interval", self.poll_interval)
         volume_ids = (
@@ -166,34 +170,34 @@ class DeleteGPUClusterOperator(TogetherOperator):
             else []
         )
         context["ti"].xcom_push(key=_VOLUMES_KEY, value=volume_ids)
-        wait = GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
-        look = self.run_flow(request_deletion(dialect, wait))
+        wait = polling.GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
+        look = self.run_flow(flows.request_deletion(dialect, wait))
         if look is None and may_defer and wait.is_accepted:
-            trigger = GPUClusterTrigger(
+            defer(
+                self,
                 cluster.cluster_id,
                 self.together_conn_id,
                 poll_interval,
-                wait_for="gone",
                 started=now,
-                end_time=now + timeout,
-            )
-            self.defer(
-                trigger=trigger,
-                method_name="execute_complete",
-                timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN),
+                timeout=timeout,
+                wait_for="gone",
             )
         if look is None:
-            look = self.run_flow(prove_gone(dialect, wait))
-        self._gone_or_raise(cluster.cluster_id, look.verdict, look.word)
-        self._tidy_up(cluster.cluster_name, volume_ids)
+            look = self.run_flow(flows.prove_gone(dialect, wait))
+        self._conclude(
+            cluster.cluster_id, look.verdict, look.word, cluster_name=cluster.cluster_name, volume_ids=volume_ids
+        )
 
-    def _gone_or_raise(self, cluster_id: str, verdict: Verdict, word: str) -> None:
-        if verdict is not Verdict.GONE:
-            raise failure_of(cluster_id, verdict, word, fate="It is still there, and billed until it is gone.")
+    def _conclude(
+        self, cluster_id: str, verdict: Verdict, word: str, *, cluster_name: str, volume_ids: Sequence[str]
+    ) -> None:
+        """Delete the volumes that go with a cluster that is gone, and forget whose it was."""
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
+        if verdict is not polling.Verdict.GONE:
+            fate = "It is still there, and billed until it is gone."
+            raise polling.failure_of(cluster_id, verdict, word, fate=fate)
         self.log.info("Cluster %s is gone: neither Get nor List shows it.", cluster_id)
-
-    def _tidy_up(self, cluster_name: str, volume_ids: Sequence[str]) -> None:
-        """Delete the volumes that go with a cluster, and forget whose it was."""
         client = self.hook.client
         for volume_id in volume_ids:
             try:
@@ -201,6 +205,4 @@ class DeleteGPUClusterOperator(TogetherOperator):
             except NotFoundError:
                 continue
             self.log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)
-        name = ClusterName.parse(cluster_name)
-        if name is not None:
-            self.forget_owner(name)
+        self.forget_owner(cluster_name)

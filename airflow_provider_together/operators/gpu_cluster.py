@@ -9,17 +9,9 @@ is rendered, always before a request is sent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow_provider_together.api.flows import (
-    IfExists,
-    create_or_adopt,
-)
-from airflow_provider_together.api.identity import Created, Creation, Identity, Recall, Record
-from airflow_provider_together.api.models import Cluster
-from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.api.polling import Verdict, failure_of
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
 from airflow_provider_together.compat import (
     AirflowException,
@@ -29,18 +21,22 @@ from airflow_provider_together.compat import (
     goes_on_without,
 )
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.hooks.deferral import look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
-from airflow_provider_together.operators.memory import OwnerMemory, forget_cluster
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
 from airflow_provider_together.parameters import choice, is_literal, seconds_of, truth_of
-from airflow_provider_together.triggers.gpu_cluster import look_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.call import Note
+    from airflow_provider_together.api.flows import IfExists
+    from airflow_provider_together.api.identity import Creation, Record
+    from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.api.polling import Verdict
+    from airflow_provider_together.operators.memory import OwnerMemory
 
 __all__ = ["CreateGPUClusterOperator", "DeleteGPUClusterOperator", "UpdateGPUClusterOperator"]
 
@@ -259,13 +255,16 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         return truth_of("delete_on_failure", self.delete_on_failure)
 
     def _create(self, context: Context) -> Creation:
+        from airflow_provider_together.api import flows, identity  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.memory import OwnerMemory  # noqa: PLC0415 - for a task only
+
         settings, ti = self.hook.settings, context["ti"]
         memory = OwnerMemory.of(context, settings, keep_on_failure=not self._deletes_on_failure)
-        spec = self._spec(memory.owner)
-        flow = create_or_adopt(
+        spec = self._spec(memory)
+        flow = flows.create_or_adopt(
             self.hook.client.dialect,
             spec,
-            Identity(None if self.cluster_name else memory.owner, is_retry=ti.try_number > 1),
+            identity.Identity(None if self.cluster_name else memory.owner, is_retry=ti.try_number > 1),
             if_exists=self.if_exists or ("fail" if self.cluster_name else "adopt"),
             visibility=settings.visibility,
             heal=memory.owner.deployment if truth_of("sweep_expired", self.sweep_expired) else None,
@@ -277,12 +276,12 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self.raise_if_killed()
         return creation
 
-    def _spec(self, owner: Owner) -> ClusterSpec:
+    def _spec(self, memory: OwnerMemory) -> ClusterSpec:
         values = self.parameters()
         if self.cluster_name is None:
             # Checked without a name first: a wrong duration must be told as such, not as a wrong name.
             ClusterSpec.check(values)
-            values["cluster_name"] = str(ClusterName.of(owner, now=datetime.now(UTC), lifetime=self._lifetime()))
+            values["cluster_name"] = memory.new_name(lifetime=self._lifetime())
         return ClusterSpec.parse(values)
 
     def _lifetime(self) -> timedelta | None:
@@ -298,29 +297,35 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     def _take_note(self, context: Context, memory: OwnerMemory, note: Note) -> Record | None:
         """Store what a retry must know, and publish the cluster, before the flow goes on."""
-        if isinstance(note, Recall):
+        from airflow_provider_together.api import identity  # noqa: PLC0415 - for a task only
+
+        if isinstance(note, identity.Recall):
             return memory.recall()
         self.log.info("%s", note.message)
-        if isinstance(note, Created):
+        if isinstance(note, identity.Created):
             self._own = note.cluster
         memory.take(note, now=self.hook.client.now())
-        if isinstance(note, Created) and note.cluster is not None:
+        if isinstance(note, identity.Created) and note.cluster is not None:
             self.publish(context, note.cluster)
         return None
 
     def _conclude(self, context: Context, cluster_id: str, verdict: Verdict, word: str, *, gives_back: bool) -> str:
-        if verdict is Verdict.READY:
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
+        if verdict is polling.Verdict.READY:
             return cluster_id
         fate = "It is left alive, and is billed until it is deleted."
         if gives_back:
             fate = self._clean_up_own(context, cluster_id)
-        error = failure_of(cluster_id, verdict, word, fate=fate)
-        if verdict is Verdict.REFUSED:
+        error = polling.failure_of(cluster_id, verdict, word, fate=fate)
+        if verdict is polling.Verdict.REFUSED:
             raise error
         # A retry makes a new cluster, so it may help even where this cluster is lost.
         raise AirflowException(str(error)) from error
 
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
+        from airflow_provider_together.operators.memory import forget_cluster  # noqa: PLC0415 - for a task only
+
         if goes_on_without(context["ti"]):
             return "It is left alive: another try of this task works with it."
         fate = self.clean_up(cluster_id, cluster_name=self._own_xcom(context, "cluster_name") or "")
@@ -409,6 +414,8 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
 
 
 def _ready_or_raise(cluster_id: str, verdict: Verdict, word: str) -> str:
-    if verdict is Verdict.READY:
+    from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
+    if verdict is polling.Verdict.READY:
         return cluster_id
-    raise failure_of(cluster_id, verdict, word)
+    raise polling.failure_of(cluster_id, verdict, word)

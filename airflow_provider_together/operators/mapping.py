@@ -8,10 +8,12 @@ This stands between ``partial()`` and ``expand()`` and looks at what passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_together.api.specs import Spec
 from airflow_provider_together.parameters import literals
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.specs import Spec
 
 
 class CheckedPartial:

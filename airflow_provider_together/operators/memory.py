@@ -9,10 +9,11 @@ before 3.3.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_together.api.identity import Created, Intent, Record, Withdrawn
-from airflow_provider_together.api.naming import Owner
+from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.compat import has_state_store, state_store
 from airflow_provider_together.hooks.registry import Entry, Registry, deployment_of, registry
 
@@ -80,6 +81,10 @@ class OwnerMemory:
     def owner(self) -> Owner:
         """The task instance, with the deployment under which it asked first."""
         return self._entry.owner
+
+    def new_name(self, *, lifetime: timedelta | None) -> str:
+        """Name a cluster whose life begins now."""
+        return str(ClusterName.of(self._entry.owner, now=datetime.now(UTC), lifetime=lifetime))
 
     def recall(self) -> Record:
         """Return what any try of this owner has recorded by now."""

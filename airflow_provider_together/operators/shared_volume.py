@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow_provider_together.api.flows import IfExists, ensure_shared_volume
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import NotFoundError, SpecError
 from airflow_provider_together.hooks.failures import task_failures
@@ -18,6 +17,8 @@ from airflow_provider_together.parameters import choice
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+
+    from airflow_provider_together.api.flows import IfExists
 
 
 class CreateSharedVolumeOperator(TogetherOperator):
@@ -67,10 +68,12 @@ class CreateSharedVolumeOperator(TogetherOperator):
 
     def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
         """Make or use the volume."""
+        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+
         with task_failures():
             spec = SharedVolumeSpec.parse(self.parameters())
             if_exists = choice("if_exists", self.if_exists, ("adopt", "fail"))
-            flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=if_exists)
+            flow = flows.ensure_shared_volume(self.hook.client.dialect, spec, if_exists=if_exists)
             return self.run_flow(flow).volume_id
 
 

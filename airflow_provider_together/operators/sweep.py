@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_together.api.sweep import Fate
 from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.hooks.registry import registry
-from airflow_provider_together.hooks.sweeping import report, sweep_clusters
 from airflow_provider_together.operators.base import TogetherOperator
 from airflow_provider_together.parameters import seconds_of, truth_of
 
@@ -65,10 +62,13 @@ class SweepGPUClustersOperator(TogetherOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:  # noqa: ARG002 - Airflow's signature
         """Sweep, and fail if something forgotten could not be deleted."""
+        from airflow_provider_together.api.sweep import Fate  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks import registry, sweeping  # noqa: PLC0415 - for a task only
+
         with task_failures():
-            findings = sweep_clusters(
+            findings = sweeping.sweep_clusters(
                 self.hook,
-                registry(),
+                registry.registry(),
                 delete=truth_of("delete", self.delete),
                 timeout=seconds_of("timeout", self.timeout),
                 poll_interval=seconds_of("poll_interval", self.poll_interval),
@@ -76,7 +76,7 @@ class SweepGPUClustersOperator(TogetherOperator):
                 sleep=self.sleep,
             )
             price = None if self.price_per_gpu_hour is None else float(self.price_per_gpu_hour)
-            for line in report(findings, now=self.hook.client.now(), price=price):
+            for line in sweeping.report(findings, now=self.hook.client.now(), price=price):
                 self.log.info("%s", line)
         if stuck := [finding.cluster.cluster_id for finding in findings if finding.fate is Fate.STUCK]:
             message = f"forgotten clusters are still billed: {', '.join(stuck)}; the log says why"

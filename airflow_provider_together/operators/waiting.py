@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_provider_together.api.flows import wait_until_ready
-from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait
+from airflow_provider_together.hooks.deferral import defer
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import choice, default_deferrable, is_literal, seconds_of, truth_of
-from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger
+from airflow_provider_together.parameters import (
+    REACTIONS,
+    choice,
+    default_deferrable,
+    is_literal,
+    seconds_of,
+    truth_of,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.polling import Look, Reaction, ReadyWait
 
 
 class ReadyWaitingOperator(TogetherOperator):
@@ -79,31 +87,34 @@ class ReadyWaitingOperator(TogetherOperator):
 
     def wait_here(self, cluster_id: str, *, num_gpus: int | None = None) -> Look:
         """Wait in this process."""
-        return self.run_flow(wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus)))
+        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+
+        return self.run_flow(flows.wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus)))
 
     def defer_until_ready(
         self, cluster_id: str, *, num_gpus: int | None = None, delete_on_kill: bool = False
     ) -> NoReturn:
         """Wait in the triggerer; ``execute_complete`` goes on."""
         wait = self._wait(cluster_id, num_gpus)
-        trigger = GPUClusterTrigger(
+        defer(
+            self,
             cluster_id,
             self.together_conn_id,
             wait.poll_interval,
             started=wait.started,
-            end_time=wait.deadline,
+            timeout=seconds_of("timeout", self.timeout),
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,
             num_gpus=num_gpus,
             delete_on_kill=delete_on_kill,
         )
-        timeout = timedelta(seconds=seconds_of("timeout", self.timeout) + DEFERRAL_MARGIN)
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
     def _wait(self, cluster_id: str, num_gpus: int | None) -> ReadyWait:
         """Begin a wait, with what the parameters were rendered to."""
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
         now = self.hook.client.now()
-        return ReadyWait(
+        return polling.ReadyWait(
             cluster_id,
             started=now,
             deadline=now + seconds_of("timeout", self.timeout),

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
-from airflow_provider_together.api.flows import look_once
-from airflow_provider_together.api.polling import REACTIONS, Look, Reaction, ReadyWait, Verdict, failure_of
 from airflow_provider_together.compat import (
     AirflowException,
     AirflowFailException,
@@ -22,14 +20,18 @@ from airflow_provider_together.compat import (
     AirflowSkipException,
     state_store,
 )
+from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.parameters import choice, default_deferrable
-from airflow_provider_together.triggers.gpu_cluster import DEFERRAL_MARGIN, GPUClusterTrigger, look_of
+from airflow_provider_together.parameters import REACTIONS, choice, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+
+    from airflow_provider_together.api.call import Note
+    from airflow_provider_together.api.polling import Reaction, ReadyWait, Verdict
 
 #: Key under which the last look is remembered between pokes that run in different processes.
 _MEMORY = "together_wait"
@@ -60,7 +62,7 @@ class ClusterReadySensor(BaseSensorOperator):
         self,
         *,
         cluster_id: str | XComArg,
-        together_conn_id: str = TogetherHook.default_conn_name,
+        together_conn_id: str = DEFAULT_CONNECTION,
         deferrable: bool | None = None,
         on_degraded: Reaction = "wait",
         on_paused: Reaction = "fail",
@@ -92,12 +94,21 @@ class ClusterReadySensor(BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:
         """Look once."""
+        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+
         store = state_store(context)
         with task_failures():
+            client = self.hook.client
             if self._wait is None:
-                self._wait = self._new_wait()
+                self._wait = polling.ReadyWait(  # without a deadline: in the worker the sensor's own timeout ends it
+                    self.cluster_id,
+                    started=client.now(),
+                    poll_interval=self.poke_interval,
+                    on_degraded=self.on_degraded,
+                    on_paused=self.on_paused,
+                )
                 self._wait.recall(store.get(_MEMORY, {}))
-            look = self._look(self._wait)
+            look = client.run(flows.look_once(client.dialect, self._wait), note=self._log_note)
         if self.reschedule:
             store.set(_MEMORY, self._wait.memory())
         return self._is_ready(self.cluster_id, look.verdict, look.word)
@@ -117,43 +128,29 @@ class ClusterReadySensor(BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _look(self, wait: ReadyWait) -> Look:
-        client = self.hook.client
-        return client.run(look_once(client.dialect, wait), note=lambda note: self.log.info("%s", note.message))
+    def _log_note(self, note: Note) -> None:
+        self.log.info("%s", note.message)
 
     def _is_ready(self, cluster_id: str, verdict: Verdict, word: str) -> bool:
-        if verdict is Verdict.READY:
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
+        if verdict is polling.Verdict.READY:
             return True
-        if verdict is Verdict.GO_ON:
+        if verdict is polling.Verdict.GO_ON:
             return False
-        error = failure_of(cluster_id, verdict, word)
-        if verdict is Verdict.TIMED_OUT:
+        error = polling.failure_of(cluster_id, verdict, word)
+        if verdict is polling.Verdict.TIMED_OUT:
             raise AirflowSensorTimeout(str(error)) from error
         raise AirflowFailException(str(error)) from error
 
-    def _new_wait(self) -> ReadyWait:
-        """Start a wait without a deadline: in the worker the sensor's own timeout ends it."""
-        return ReadyWait(
-            self.cluster_id,
-            started=self.hook.client.now(),
-            poll_interval=self.poke_interval,
-            on_degraded=self.on_degraded,
-            on_paused=self.on_paused,
-        )
-
     def _defer(self) -> None:
-        now = self.hook.client.now()
-        trigger = GPUClusterTrigger(
+        defer(
+            self,
             self.cluster_id,
             self.together_conn_id,
             self.poke_interval,
-            started=now,
-            end_time=now + self.timeout,
+            started=self.hook.client.now(),
+            timeout=self.timeout,
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,
-        )
-        self.defer(
-            trigger=trigger,
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + DEFERRAL_MARGIN),
         )

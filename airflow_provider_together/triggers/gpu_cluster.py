@@ -11,24 +11,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.api.call import Note
-from airflow_provider_together.api.client import shared_async_client
-from airflow_provider_together.api.flows import delete_and_prove
-from airflow_provider_together.api.poller import watch
-from airflow_provider_together.api.polling import GoneWait, Look, Reaction, ReadyWait, Verdict
 from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
 from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.together import TogetherHook
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.call import Note
+    from airflow_provider_together.api.polling import GoneWait, Look, Reaction, ReadyWait
 
 log = logging.getLogger(__name__)
 
-#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
-#: second net, for a triggerer that is not there to fire.
-DEFERRAL_MARGIN = 120.0
 #: Seconds that ``on_kill`` waits for the deletion; Airflow cuts it off after 30.
 _KILL_SECONDS = 25.0
 #: Seconds that a killed task's cluster is tried to be deleted. The deletion goes on in the triggerer after
@@ -63,7 +60,7 @@ class GPUClusterTrigger(BaseTrigger):
     def __init__(  # noqa: PLR0913 - each is a field of the trigger's row
         self,
         cluster_id: str,
-        together_conn_id: str = "together_default",
+        together_conn_id: str = DEFAULT_CONNECTION,
         poll_interval: float = 15.0,
         *,
         wait_for: WaitFor = "ready",
@@ -107,11 +104,13 @@ class GPUClusterTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
+        from airflow_provider_together.api.client import shared_async_client  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.api.poller import watch  # noqa: PLC0415 - for a triggerer only
+
         # Without the hook, which thousands who wait would keep.
         async with shared_async_client(await TogetherHook(self.together_conn_id).asettings()) as client:
             started = client.now() if self.started is None else self.started
-            wait = self._gone_wait(started) if self.wait_for == "gone" else self._ready_wait(started)
-            look = await watch(client, wait, note=_log_note)
+            look = await watch(client, self._wait(started), note=_log_note)
         self._has_fired = True
         yield TriggerEvent(event_of(self.cluster_id, look))  # type: ignore[no-untyped-call]
 
@@ -142,23 +141,33 @@ class GPUClusterTrigger(BaseTrigger):
             await self.on_kill()
 
     async def _delete_if_over(self) -> None:
+        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a triggerer only
+
         if not await is_task_over(self):
             log.info("Cluster %s is left alive: its task was moved or cleared, not ended.", self.cluster_id)
             return
         log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
         async with TogetherHook(self.together_conn_id).async_client() as client:
             now = client.now()
-            wait = GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
+            wait = polling.GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
             try:
-                look = await client.run(delete_and_prove(client.dialect, wait))
+                look = await client.run(flows.delete_and_prove(client.dialect, wait))
             except TogetherError:
                 log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
                 return
-        if look.verdict is not Verdict.GONE:
+        if look.verdict is not polling.Verdict.GONE:
             log.warning("Cluster %s was asked to go, but is not gone yet (%s).", self.cluster_id, look.word)
 
-    def _ready_wait(self, started: float) -> ReadyWait:
-        return ReadyWait(
+    def _wait(self, started: float) -> GoneWait | ReadyWait:
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a triggerer only
+
+        if self.wait_for == "gone":
+            wait = polling.GoneWait(
+                self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval
+            )
+            wait.accept()  # who defers to this trigger has seen the deletion accepted
+            return wait
+        return polling.ReadyWait(
             self.cluster_id,
             started=started,
             deadline=self.end_time,
@@ -168,11 +177,6 @@ class GPUClusterTrigger(BaseTrigger):
             num_gpus=self.num_gpus,
         )
 
-    def _gone_wait(self, started: float) -> GoneWait:
-        wait = GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
-        wait.accept()  # who defers to this trigger has seen the deletion accepted
-        return wait
-
 
 def _log_note(note: Note) -> None:
     log.info("%s", note.message)
@@ -181,21 +185,3 @@ def _log_note(note: Note) -> None:
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:
     """Return the payload of the event: an id and words, never an answer of Together, which holds a kubeconfig."""
     return {"cluster_id": cluster_id, "verdict": look.verdict.value, "status": look.word}
-
-
-def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict, str]:
-    """
-    Read an event: cluster id, verdict and status word.
-
-    :param cluster_id: the cluster that the task waits for, if it knows.
-    :raises ValueError: if it is no event of ours, or of another cluster.
-    """
-    try:
-        found, verdict, status = event["cluster_id"], Verdict(event["verdict"]), event["status"]
-    except (TypeError, KeyError, ValueError):
-        message = f"the trigger's event is not what this operator understands: {event!r}"
-        raise ValueError(message) from None
-    if cluster_id is not None and found != cluster_id:
-        message = f"the trigger's event is about cluster {found!r}, not {cluster_id!r}"
-        raise ValueError(message)
-    return found, verdict, status

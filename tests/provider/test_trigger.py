@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from blockbuster import blockbuster_ctx
 
+from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.api.specs import ClusterSpec
+from airflow_provider_together.compat import aget_connection
 from airflow_provider_together.emulator import Emulator, Fault
+from airflow_provider_together.exceptions import ConfigurationError
 from airflow_provider_together.get_provider_info import get_provider_info
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
@@ -144,3 +148,58 @@ def test_stopping_it_leaves_the_cluster_alive_and_no_connection_open(cluster_id:
 
     asyncio.run(start_and_stop())
     assert [cluster.cluster_id for cluster in emulator.alive()] == [cluster_id]
+
+
+def test_many_triggers_ask_as_one(emulator: Emulator) -> None:
+    hook = TogetherHook()
+    specs = [{**SPEC, "cluster_name": f"training-{number}"} for number in range(8)]
+    ids = [hook.create_gpu_cluster(ClusterSpec.parse(spec)).cluster_id for spec in specs]
+    before = len(emulator.requests)
+
+    async def wait() -> list[list[dict[str, str]]]:
+        triggers = [GPUClusterTrigger(cluster_id, poll_interval=0.1) for cluster_id in ids]
+        async with asyncio.timeout(30):
+            return await asyncio.gather(*(events_of(trigger) for trigger in triggers))
+
+    fired = asyncio.run(wait())
+    assert [[(event["cluster_id"], event["verdict"]) for event in events] for events in fired] == [
+        [(cluster_id, "ready")] for cluster_id in ids
+    ]
+    asked = Counter(record.route for record in emulator.requests[before:])
+    assert set(asked) <= {"list_clusters", "get_cluster"}
+    assert asked["get_cluster"] <= len(ids)  # one who comes or is left alone; all others by lists
+
+
+def test_triggers_that_start_together_read_their_connection_once(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del emulator
+    reads: list[str] = []
+
+    async def counted(conn_id: str) -> Any:
+        reads.append(conn_id)
+        await asyncio.sleep(0.05)
+        return await aget_connection(conn_id)
+
+    async def settings_of_all() -> list[Settings]:
+        return await asyncio.gather(*(TogetherHook().asettings() for _ in range(100)))
+
+    monkeypatch.setattr("airflow_provider_together.hooks.together.aget_connection", counted)
+    assert len(set(asyncio.run(settings_of_all()))) == 1
+    assert len(reads) == 1
+    asyncio.run(settings_of_all())
+    assert len(reads) == 2  # nothing is kept, so that a changed connection is seen
+
+
+def test_a_connection_that_is_missing_is_told_to_all_who_start_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_GPUS", raising=False)
+
+    async def settings_of_all() -> list[Any]:
+        readings = [asyncio.create_task(TogetherHook("gpus").asettings()) for _ in range(5)]
+        await asyncio.sleep(0)
+        readings[0].cancel()  # who began to read leaves the others their answer
+        return await asyncio.gather(*readings, return_exceptions=True)
+
+    first, *others = asyncio.run(settings_of_all())
+    assert isinstance(first, asyncio.CancelledError)
+    assert {type(error) for error in others} == {ConfigurationError}

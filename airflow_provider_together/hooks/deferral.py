@@ -1,0 +1,68 @@
+"""
+Handing a wait over to the triggerer, and reading what comes back.
+
+Operators and sensors import this instead of the trigger itself: the trigger brings Airflow's base of triggers, which
+costs a DAG that never defers as much as all its operators.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+    from airflow_provider_together.api.polling import Verdict
+
+#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
+#: second net, for a triggerer that is not there to fire.
+DEFERRAL_MARGIN = 120.0
+
+
+def defer(  # noqa: PLR0913 - the wait, and who waits
+    operator: BaseOperator,
+    cluster_id: str,
+    together_conn_id: str,
+    poll_interval: float,
+    *,
+    started: float,
+    timeout: float,
+    **settings: Any,
+) -> NoReturn:
+    """
+    Wait in the triggerer; the operator's ``execute_complete`` goes on.
+
+    :param started: when the wait begins, in epoch seconds.
+    :param timeout: seconds to wait at the most.
+    :param settings: the other settings of
+        :class:`~airflow_provider_together.triggers.gpu_cluster.GPUClusterTrigger`.
+    """
+    from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger  # noqa: PLC0415 - see above
+
+    trigger = GPUClusterTrigger(
+        cluster_id, together_conn_id, poll_interval, started=started, end_time=started + timeout, **settings
+    )
+    operator.defer(
+        trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN)
+    )
+
+
+def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict, str]:
+    """
+    Read the trigger's event: cluster id, verdict and status word.
+
+    :param cluster_id: the cluster that the task waits for, if it knows.
+    :raises ValueError: if it is no event of ours, or of another cluster.
+    """
+    from airflow_provider_together.api.polling import Verdict  # noqa: PLC0415 - for a task only
+
+    try:
+        found, verdict, status = event["cluster_id"], Verdict(event["verdict"]), event["status"]
+    except (TypeError, KeyError, ValueError):
+        message = f"the trigger's event is not what this operator understands: {event!r}"
+        raise ValueError(message) from None
+    if cluster_id is not None and found != cluster_id:
+        message = f"the trigger's event is about cluster {found!r}, not {cluster_id!r}"
+        raise ValueError(message)
+    return found, verdict, status
