@@ -129,7 +129,8 @@ def _show(parsed: argparse.Namespace) -> int:
 
 def _delete(parsed: argparse.Namespace) -> int:
     from airflow_provider_together.api.flows import delete_and_prove  # noqa: PLC0415
-    from airflow_provider_together.api.polling import GoneWait, Verdict  # noqa: PLC0415
+    from airflow_provider_together.api.polling import GoneWait  # noqa: PLC0415
+    from airflow_provider_together.api.verdict import Verdict  # noqa: PLC0415
 
     client = _hook(parsed.conn_id).client
     cluster = client.send(client.dialect.get_cluster(parsed.cluster_id))

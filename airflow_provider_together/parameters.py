@@ -14,11 +14,7 @@ from airflow_provider_together.compat import conf
 from airflow_provider_together.exceptions import SpecError
 
 if TYPE_CHECKING:
-    from airflow_provider_together.api.polling import Reaction
     from airflow_provider_together.api.specs import Spec
-
-#: The engine's own, written again: importing it would bring what only a wait needs.
-REACTIONS: tuple[Reaction, ...] = ("wait", "ready", "fail")
 
 
 def literals(values: Mapping[str, Any], spec_class: type[Spec]) -> dict[str, Any]:

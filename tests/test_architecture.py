@@ -23,6 +23,7 @@ ALLOWED = {
     "exceptions": set(),
     "api": set(),
     "api.phase": set(),
+    "api.verdict": set(),
     "api.models": {"api.phase"},
     "api.specs": {"exceptions"},
     "api.call": {"exceptions"},

@@ -14,9 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_together.api import polling
-from airflow_provider_together.parameters import REACTIONS
-
 PACKAGE = "airflow_provider_together"
 
 #: What an import brings, beyond what every DAG has imported.
@@ -42,7 +39,7 @@ LIGHT = {
     "hooks.together",
 }
 #: What those may bring in addition that hand a wait over to the triggerer.
-WAITING = {"hooks.deferral", "hooks.failures", "links", "links.gpu_cluster", "parameters"}
+WAITING = {"api.verdict", "hooks.deferral", "hooks.failures", "links", "links.gpu_cluster", "parameters"}
 
 OPERATORS = {
     *LIGHT,
@@ -56,7 +53,7 @@ OPERATORS = {
     "operators.waiting",
 }
 SENSOR = {*LIGHT, *WAITING, "sensors", "sensors.gpu_cluster"}
-TRIGGER = {*LIGHT, "triggers", "triggers.gpu_cluster"}
+TRIGGER = {*LIGHT, "api.verdict", "triggers", "triggers.gpu_cluster"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.
 OF_TASKS = ("airflow.models", "airflow.providers", "airflow.triggers.base")
@@ -96,7 +93,3 @@ def test_an_import_brings_no_engine_and_no_package(
 @pytest.mark.parametrize("module", ["hooks.together", "operators.gpu_cluster", "sensors.gpu_cluster"])
 def test_what_a_dag_imports_brings_nothing_of_airflow_that_only_tasks_need(module: str, tmp_path: Path) -> None:
     assert [name for name in brought_by(module, tmp_path) if any(is_of(name, root) for root in OF_TASKS)] == []
-
-
-def test_the_words_for_reactions_are_the_engines() -> None:
-    assert REACTIONS == polling.REACTIONS

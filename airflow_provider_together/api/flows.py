@@ -30,8 +30,9 @@ from airflow_provider_together.api.identity import (
     Withdrawn,
 )
 from airflow_provider_together.api.models import Cluster, SharedVolume
-from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict, duration
+from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, duration
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     NameTakenError,
     NotFoundError,

@@ -3,8 +3,8 @@ What one look at a cluster means to somebody who waits for it.
 
 No client, no clock, no sleep: whoever polls tells what was seen and what time it is, and learns whether
 to go on and when to look again. Only a verdict or the deadline ends a wait; a server that fails, a
-connection that breaks, an answer that cannot be read or a list that lags never does. It imports models, names
-and exceptions only.
+connection that breaks, an answer that cannot be read or a list that lags never does. It imports models, names,
+verdicts and exceptions only.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from airflow_provider_together.api.models import Cluster, Sight
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.phase import Phase
+from airflow_provider_together.api.verdict import REACTIONS, Reaction, Verdict
 from airflow_provider_together.exceptions import (
     ClusterFailedError,
     ClusterGoneError,
@@ -43,20 +43,6 @@ REFUSAL_SECONDS = 300.0
 NEAR_END_SECONDS = 3600.0
 #: How many intervals a cluster that was asked to go may be seen living on until it is asked again.
 _UNHEARD_LOOKS = 2
-
-Reaction = Literal["wait", "ready", "fail"]
-REACTIONS: tuple[Reaction, ...] = ("wait", "ready", "fail")
-
-
-class Verdict(StrEnum):
-    """What a look means."""
-
-    GO_ON = "go on"
-    READY = "ready"
-    FAILED = "failed"
-    GONE = "gone"
-    REFUSED = "refused"
-    TIMED_OUT = "timed out"
 
 
 @dataclass(frozen=True, slots=True)

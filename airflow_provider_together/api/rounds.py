@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from airflow_provider_together.api.agenda import Agenda
 from airflow_provider_together.api.call import Call, Flow, Note, Pause
 from airflow_provider_together.api.models import Sight
-from airflow_provider_together.api.polling import LONGEST_BACK_OFF, GoneWait, Look, ReadyWait, Verdict, back_off
+from airflow_provider_together.api.polling import LONGEST_BACK_OFF, GoneWait, Look, ReadyWait, back_off
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import NotFoundError, RateLimitError, RequestRefusedError, TogetherError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.flows import prove_gone, request_deletion
 from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.api.polling import GoneWait, Verdict, duration
+from airflow_provider_together.api.polling import GoneWait, duration
+from airflow_provider_together.api.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.dialects import Dialect

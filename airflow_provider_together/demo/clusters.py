@@ -20,8 +20,9 @@ from airflow_provider_together.api.flows import delete_and_prove
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.phase import Phase
-from airflow_provider_together.api.polling import GoneWait, Verdict
+from airflow_provider_together.api.polling import GoneWait
 from airflow_provider_together.api.settings import Settings
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.demo.view import ClusterRow
 from airflow_provider_together.exceptions import TogetherError
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_together.api.verdict import Verdict
+
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
-    from airflow_provider_together.api.polling import Verdict
 
 #: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
 #: second net, for a triggerer that is not there to fire.
@@ -55,8 +56,6 @@ def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict,
     :param cluster_id: the cluster that the task waits for, if it knows.
     :raises ValueError: if it is no event of ours, or of another cluster.
     """
-    from airflow_provider_together.api.polling import Verdict  # noqa: PLC0415 - for a task only
-
     try:
         found, verdict, status = event["cluster_id"], Verdict(event["verdict"]), event["status"]
     except (TypeError, KeyError, ValueError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
@@ -155,7 +156,7 @@ class TogetherOperator(BaseOperator):
         now = self.hook.client.now()
         wait = polling.GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
         look = self.run_flow(flows.delete_and_prove(self.hook.client.dialect, wait))
-        if look.verdict is polling.Verdict.GONE:
+        if look.verdict is Verdict.GONE:
             self.forget_owner(cluster_name)
             return "It was deleted."
         why = f"{look.verdict.value}, {look.word or 'no status'}"

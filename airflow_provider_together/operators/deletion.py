@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import defer, look_of
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.api.polling import Verdict
 
 #: Key in the task's storage: the name that was seen.
 _SEEN = "together_deletion"
@@ -194,7 +194,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         """Delete the volumes that go with a cluster that is gone, and forget whose it was."""
         from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
 
-        if verdict is not polling.Verdict.GONE:
+        if verdict is not Verdict.GONE:
             fate = "It is still there, and billed until it is gone."
             raise polling.failure_of(cluster_id, verdict, word, fate=fate)
         self.log.info("Cluster %s is gone: neither Get nor List shows it.", cluster_id)

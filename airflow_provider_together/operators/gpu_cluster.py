@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import (
     AirflowException,
     AirflowRuntimeError,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.flows import IfExists
     from airflow_provider_together.api.identity import Creation, Record
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.api.polling import Verdict
     from airflow_provider_together.operators.memory import OwnerMemory
 
 __all__ = ["CreateGPUClusterOperator", "DeleteGPUClusterOperator", "UpdateGPUClusterOperator"]
@@ -312,13 +312,13 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def _conclude(self, context: Context, cluster_id: str, verdict: Verdict, word: str, *, gives_back: bool) -> str:
         from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
 
-        if verdict is polling.Verdict.READY:
+        if verdict is Verdict.READY:
             return cluster_id
         fate = "It is left alive, and is billed until it is deleted."
         if gives_back:
             fate = self._clean_up_own(context, cluster_id)
         error = polling.failure_of(cluster_id, verdict, word, fate=fate)
-        if verdict is polling.Verdict.REFUSED:
+        if verdict is Verdict.REFUSED:
             raise error
         # A retry makes a new cluster, so it may help even where this cluster is lost.
         raise AirflowException(str(error)) from error
@@ -416,6 +416,6 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
 def _ready_or_raise(cluster_id: str, verdict: Verdict, word: str) -> str:
     from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
 
-    if verdict is polling.Verdict.READY:
+    if verdict is Verdict.READY:
         return cluster_id
     raise polling.failure_of(cluster_id, verdict, word)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
+from airflow_provider_together.api.verdict import REACTIONS, Reaction
 from airflow_provider_together.hooks.deferral import defer
 from airflow_provider_together.operators.base import TogetherOperator
 from airflow_provider_together.parameters import (
-    REACTIONS,
     choice,
     default_deferrable,
     is_literal,
@@ -23,7 +23,7 @@ from airflow_provider_together.parameters import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_together.api.polling import Look, Reaction, ReadyWait
+    from airflow_provider_together.api.polling import Look, ReadyWait
 
 
 class ReadyWaitingOperator(TogetherOperator):

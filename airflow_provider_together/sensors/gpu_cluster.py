@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
+from airflow_provider_together.api.verdict import REACTIONS, Reaction, Verdict
 from airflow_provider_together.compat import (
     AirflowException,
     AirflowFailException,
@@ -25,13 +26,13 @@ from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.parameters import REACTIONS, choice, default_deferrable
+from airflow_provider_together.parameters import choice, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.call import Note
-    from airflow_provider_together.api.polling import Reaction, ReadyWait, Verdict
+    from airflow_provider_together.api.polling import ReadyWait
 
 #: Key under which the last look is remembered between pokes that run in different processes.
 _MEMORY = "together_wait"
@@ -134,12 +135,12 @@ class ClusterReadySensor(BaseSensorOperator):
     def _is_ready(self, cluster_id: str, verdict: Verdict, word: str) -> bool:
         from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
 
-        if verdict is polling.Verdict.READY:
+        if verdict is Verdict.READY:
             return True
-        if verdict is polling.Verdict.GO_ON:
+        if verdict is Verdict.GO_ON:
             return False
         error = polling.failure_of(cluster_id, verdict, word)
-        if verdict is polling.Verdict.TIMED_OUT:
+        if verdict is Verdict.TIMED_OUT:
             raise AirflowSensorTimeout(str(error)) from error
         raise AirflowFailException(str(error)) from error
 

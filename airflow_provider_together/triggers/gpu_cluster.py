@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from airflow_provider_together.api.verdict import Reaction, Verdict
 from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
@@ -22,7 +23,7 @@ from airflow_provider_together.hooks.together import TogetherHook
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.call import Note
-    from airflow_provider_together.api.polling import GoneWait, Look, Reaction, ReadyWait
+    from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class GPUClusterTrigger(BaseTrigger):
     """
     Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status"}``.
 
-    ``verdict`` is one of the words of :class:`~airflow_provider_together.api.polling.Verdict`, ``status`` the
+    ``verdict`` is one of the words of :class:`~airflow_provider_together.api.verdict.Verdict`, ``status`` the
     raw word of Together that it rests on.
 
     :param cluster_id: id of the cluster.
@@ -155,7 +156,7 @@ class GPUClusterTrigger(BaseTrigger):
             except TogetherError:
                 log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
                 return
-        if look.verdict is not polling.Verdict.GONE:
+        if look.verdict is not Verdict.GONE:
             log.warning("Cluster %s was asked to go, but is not gone yet (%s).", self.cluster_id, look.word)
 
     def _wait(self, started: float) -> GoneWait | ReadyWait:

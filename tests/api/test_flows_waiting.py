@@ -15,7 +15,8 @@ from airflow_provider_together.api.flows import (
     prove_gone,
     wait_until_ready,
 )
-from airflow_provider_together.api.polling import ABSENCE_SECONDS, GoneWait, ReadyWait, Verdict
+from airflow_provider_together.api.polling import ABSENCE_SECONDS, GoneWait, ReadyWait
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     NotFoundError,
     PermissionDeniedError,

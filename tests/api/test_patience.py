@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.polling import Look, ReadyWait, Verdict
+from airflow_provider_together.api.polling import Look, ReadyWait
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     AnswerLostError,
     AuthenticationError,

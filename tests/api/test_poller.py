@@ -24,7 +24,8 @@ from airflow_provider_together.api import poller
 from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.client import AsyncClient, shared_async_client
 from airflow_provider_together.api.poller import watch
-from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict
+from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import SpecError
 from tests.api.loopback import Connection, Server, serving
 from tests.api.support import settings_with

@@ -21,11 +21,11 @@ from airflow_provider_together.api.polling import (
     GoneWait,
     Look,
     ReadyWait,
-    Verdict,
     duration,
     end_of_life_warning,
     failure_of,
 )
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     AnswerLostError,
     AuthenticationError,

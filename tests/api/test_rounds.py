@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.api.polling import LONGEST_BACK_OFF, NEAR_END_SECONDS, Verdict
+from airflow_provider_together.api.polling import LONGEST_BACK_OFF, NEAR_END_SECONDS
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     NotFoundError,

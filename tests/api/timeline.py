@@ -17,8 +17,9 @@ from typing import Any
 from airflow_provider_together.api.answer import HTTPAnswer, read_answer
 from airflow_provider_together.api.call import Call, Pause, Step
 from airflow_provider_together.api.dialects import Dialect
-from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, Verdict
+from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait
 from airflow_provider_together.api.rounds import Board, Waiter, rounds
+from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import NotFoundError, TogetherError
 from tests.api.support import settings_with
 
