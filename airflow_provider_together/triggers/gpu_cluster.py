@@ -1,5 +1,5 @@
 """
-Waiting for a cluster in the triggerer.
+Waiting for a cluster in the triggerer, together with everybody else who waits there on the same connection.
 
 The trigger carries an id and settings, never a secret; it fires one event of ids and status words. What a
 look means is in :mod:`airflow_provider_together.api.polling`. Its deadline is a point in time inside it:
@@ -48,7 +48,7 @@ class GPUClusterTrigger(BaseTrigger):
 
     :param cluster_id: id of the cluster.
     :param together_conn_id: connection to ask through.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two looks; of all who wait on the connection the shortest counts.
     :param wait_for: ``ready``, or ``gone`` for a cluster that was asked to go.
     :param started: when the wait began, in epoch seconds, for the log.
     :param end_time: when it ends without a verdict, in epoch seconds; None for never.
