@@ -25,7 +25,7 @@ import httpx
 
 from airflow_provider_together.demo.airflow_api import AirflowAPI, AirflowUnavailableError, Run, TaskInstance
 from airflow_provider_together.demo.dag_folder import DagFolder
-from airflow_provider_together.demo.environment import LOOPBACK, airflow_settings, clean_environment
+from airflow_provider_together.demo.environment import LOCAL_EXECUTOR, LOOPBACK, airflow_settings, clean_environment
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
 
 T = TypeVar("T")
@@ -64,7 +64,8 @@ class AirflowStack:
     :param environment: variables beyond those of the stack, such as ``AIRFLOW_CONN_…`` or settings of Airflow
         that shall differ. Secrets belong here, for a command line is public.
     :param sql_alchemy_conn: URL of an empty metadata database; by default a new SQLite file.
-    :param executor: as in ``[core] executor``. One that needs workers of its own gets them as components.
+    :param executor: as in ``[core] executor``; by default LocalExecutor without a fault of it, see ``executor.py``.
+        One that needs workers of its own gets them as components.
     :param parallelism: how many tasks run at a time.
     :param extra_components: further processes, as name and arguments of ``airflow``: a second triggerer
         ``{"triggerer-2": ("triggerer", "--skip-serve-logs")}``, a Celery worker, …
@@ -80,7 +81,7 @@ class AirflowStack:
         *,
         environment: Mapping[str, str] = MappingProxyType({}),
         sql_alchemy_conn: str | None = None,
-        executor: str = "LocalExecutor",
+        executor: str = LOCAL_EXECUTOR,
         parallelism: int = 4,
         extra_components: Mapping[str, Sequence[str]] = MappingProxyType({}),
         ready_texts: Mapping[str, str] = MappingProxyType({}),

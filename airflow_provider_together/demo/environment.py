@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+LOCAL_EXECUTOR = "airflow_provider_together.demo.executor.CountingLocalExecutor"
 
 #: What a process needs from the machine. Everything else, above all AIRFLOW_*, stays outside.
 _KEPT = frozenset(

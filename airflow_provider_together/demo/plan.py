@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.demo.consent import Wish
-from airflow_provider_together.demo.environment import airflow_settings, clean_environment
+from airflow_provider_together.demo.environment import LOCAL_EXECUTOR, airflow_settings, clean_environment
 
 if TYPE_CHECKING:
     from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
@@ -42,7 +42,7 @@ def read_plan(dag_file: Path) -> list[Wish]:
     with tempfile.TemporaryDirectory(prefix="together-plan-") as folder:
         home = Path(folder)
         settings = airflow_settings(
-            home, port=0, sql_alchemy_conn=f"sqlite:///{home}/airflow.db", executor="LocalExecutor", parallelism=1
+            home, port=0, sql_alchemy_conn=f"sqlite:///{home}/airflow.db", executor=LOCAL_EXECUTOR, parallelism=1
         )
         result = subprocess.run(  # noqa: S603 - our own module
             [sys.executable, "-m", __spec__.name, str(dag_file.resolve())],

@@ -205,7 +205,7 @@ def test_the_users_own_airflow_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", "together://:sk-real@")
     stack = AirflowStack()
     stack.stop()
-    assert stack.environment["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert stack.environment["AIRFLOW__CORE__EXECUTOR"].endswith(".CountingLocalExecutor")
     assert "sk-real" not in str(stack.environment)
 
 

@@ -23,8 +23,7 @@ def rows_of(*modules: ModuleType) -> list[Row]:
 #: All rows, in the order of the table.
 ROWS: Sequence[Row] = tuple(rows_of(waiting, runs, cloud, workers, triggerers, schedulers))
 
-#: Those of the README's test command: they kill no component, and none of them resumes a task just after it has
-#: deferred, which a busy scheduler with LocalExecutor takes for a failure ("finished with state success, but …").
+#: Those of the README's test command: they kill no component.
 SHORT: Sequence[Row] = (
     waiting.busy_sigterm,
     waiting.busy_sigkill,
