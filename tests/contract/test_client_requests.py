@@ -107,6 +107,7 @@ def calls(dialect: Dialect) -> list[Call[Any]]:
         *(dialect.create_cluster(spec) for spec in specs),
         dialect.get_cluster("a/b c"),
         dialect.list_clusters(),
+        dialect.list_sights(),
         *(dialect.update_cluster("c-1", ClusterUpdate.parse(update)) for update in UPDATES[dialect.name]),
         dialect.delete_cluster("c-1"),
         dialect.list_regions(),
