@@ -27,9 +27,11 @@ from airflow_provider_together.api.identity import (
     Identity,
     Intent,
     Recall,
+    Record,
     Withdrawn,
 )
 from airflow_provider_together.api.models import Cluster, SharedVolume
+from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, duration
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.verdict import Verdict
@@ -220,6 +222,37 @@ def find_by_name(dialect: Dialect, cluster_name: str) -> Flow[list[Cluster]]:
     """Return all clusters of exactly this name, whatever their state."""
     clusters = yield from dialect.list_clusters()
     return [cluster for cluster in clusters if cluster.cluster_name == cluster_name]
+
+
+def find_of_owner(
+    dialect: Dialect, owner: Owner, record: Record, *, visibility: float = VISIBILITY_SECONDS
+) -> Flow[list[Cluster]]:
+    """
+    Return all clusters that an owner has made, whatever their state.
+
+    The recorded one is among them even if the list does not show it. If the owner never learned what came of its
+    request, its effect is looked for.
+
+    :param visibility: seconds that a new cluster may take to show in the list.
+    """
+
+    def find() -> Flow[list[Cluster] | None]:
+        clusters = yield from dialect.list_clusters()
+        names = [ClusterName.parse(cluster.cluster_name) for cluster in clusters]
+        return [
+            cluster
+            for cluster, name in zip(clusters, names, strict=True)
+            if (name is not None and name.is_of(owner)) or record.proves(cluster)
+        ] or None
+
+    found = yield from find()
+    if found is None and record.has_open_request:
+        yield Note(f"A cluster may have been asked for. Looking for it for {duration(visibility)}.")
+        found = yield from look_longer(find, visibility)
+    found = found or []
+    if record.cluster_id and all(cluster.cluster_id != record.cluster_id for cluster in found):
+        found.append(Cluster(cluster_id=record.cluster_id, cluster_name=record.cluster_name or ""))
+    return found
 
 
 def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists: IfExists) -> Flow[SharedVolume]:

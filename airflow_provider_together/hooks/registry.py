@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from airflow_provider_together.api.identity import Record
@@ -167,6 +167,18 @@ class Registry:
         """Remove the entry of the owner in a name of this Airflow, whose clusters are gone."""
         if self._store is not None and self.entry_for(name) is not None:
             self._store.delete(_ENTRY_PREFIX + name.owner_digest)
+
+
+def made_by(owner: Owner, settings: Settings) -> tuple[Owner, Record]:
+    """
+    Return a task instance with the deployment in the names of its clusters, and what it has recorded of them.
+
+    :param owner: the task instance; its deployment does not matter.
+    """
+    entry = registry().entry(owner.digest)
+    if entry is not None:
+        return entry.owner, entry.record
+    return replace(owner, deployment=known_deployment(settings) or NO_DEPLOYMENT), Record()
 
 
 def standing_of(entry: Entry) -> Standing:

@@ -8,6 +8,7 @@ an id or a name, and no XCom.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,6 +40,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     :param cluster_id: id of the cluster; may be left out, or be empty, if there is a name.
     :param cluster_name: its name, for where no id is known.
+    :param made_by: instead of both, the id of the task of this DAG that makes clusters. What it has made in this run,
+        for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
         adopted with ``if_exists="adopt"``; otherwise that one is left alive.
     :param delete_volumes: whether to delete the volumes that are attached to it, too, with all data on them.
@@ -52,6 +55,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         *TogetherOperator.template_fields,
         "cluster_id",
         "cluster_name",
+        "made_by",
         "delete_adopted",
         "delete_volumes",
         "deferrable",
@@ -64,6 +68,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         *,
         cluster_id: str | XComArg | None = None,
         cluster_name: str | None = None,
+        made_by: str | None = None,
         delete_adopted: bool | str = False,
         delete_volumes: bool | str = False,
         deferrable: bool | str | None = None,
@@ -72,10 +77,11 @@ class DeleteGPUClusterOperator(TogetherOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if cluster_id is None and cluster_name is None:
-            raise SpecError(["cluster_id and cluster_name are both missing: give one of them"])
+        if cluster_id is None and cluster_name is None and made_by is None:
+            raise SpecError(["cluster_id, cluster_name and made_by are all missing: give one of them"])
         self.cluster_id = cast("str | None", cluster_id)
         self.cluster_name = cluster_name
+        self.made_by = made_by
         self.delete_adopted = delete_adopted
         self.delete_volumes = delete_volumes
         self.deferrable = deferrable
@@ -103,7 +109,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
             self._conclude(cluster_id, verdict, word, cluster_name=name or "", volume_ids=volume_ids or [])
 
     def _targets(self, context: Context) -> list[Cluster]:
-        clusters = [self._known(self.cluster_id)] if self.cluster_id else self._named(context)
+        if self.cluster_id:
+            clusters = [self._known(self.cluster_id)]
+        elif self.made_by:
+            clusters = self._made_in_this_run(context, self.made_by)
+        else:
+            clusters = self._named(context)
         if truth_of("delete_adopted", self.delete_adopted):
             return clusters
         adopted = self._adopted_in_this_run(context)
@@ -149,6 +160,20 @@ class DeleteGPUClusterOperator(TogetherOperator):
             ids = ", ".join(cluster.cluster_id for cluster in found)
             raise SpecError([f"cluster_name={self.cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"])
         store.set(_SEEN, self.cluster_name)
+        return found
+
+    def _made_in_this_run(self, context: Context, task_id: str) -> list[Cluster]:
+        """Return what a task has made; its own record of that is read where all tasks may read it."""
+        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import made_by  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+
+        settings = self.hook.settings
+        owner, record = made_by(replace(owner_of(context), task_id=task_id), settings)
+        flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
+        found = self.run_flow(flow)
+        if not found:
+            self.log.info("No cluster that task %r has made in this run is there any more.", task_id)
         return found
 
     def _adopted_in_this_run(self, context: Context) -> list[str]:

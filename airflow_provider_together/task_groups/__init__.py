@@ -1,0 +1,1 @@
+"""Blocks of a DAG that come with their own setup and teardown."""
