@@ -80,12 +80,15 @@ MAY_HAVE = {
     "api.answer": {"httpx"},
 }
 #: Extras, and the only modules that may import them when they are imported themselves.
+KUBERNETES = {"hooks.kubernetes", "operators.kubernetes", "triggers.kubernetes"}
+SLURM = {"hooks.slurm", "operators.slurm", "triggers.slurm"}
 EXTRAS = {
-    "airflow.providers.cncf": {"operators.kubernetes"},
-    "kubernetes": {"operators.kubernetes"},
-    "kubernetes_asyncio": {"operators.kubernetes"},
-    "airflow.providers.ssh": {"operators.slurm"},
-    "paramiko": {"operators.slurm"},
+    "airflow.providers.cncf": KUBERNETES,
+    "kubernetes": KUBERNETES,
+    "kubernetes_asyncio": KUBERNETES,
+    "airflow.providers.ssh": SLURM,
+    "asyncssh": SLURM,
+    "paramiko": SLURM,
 }
 
 
@@ -150,6 +153,7 @@ def is_of(name: str, root: str) -> bool:
 
 ENGINE = sorted(name for name in SOURCES if is_of(name, "api") or name == "exceptions")
 EMULATOR = sorted(name for name in SOURCES if is_of(name, "emulator"))
+TRAINING = sorted(name for name in SOURCES if is_of(name, "training"))
 
 
 def test_every_module_of_the_engine_has_its_rule() -> None:
@@ -174,7 +178,18 @@ def test_the_rules_themselves_have_a_direction() -> None:
     assert backwards == []
 
 
-@pytest.mark.parametrize("module", ENGINE + EMULATOR)
+@pytest.mark.parametrize("module", TRAINING)
+def test_what_a_training_is_knows_no_client_and_no_clock(module: str) -> None:
+    wrong = [
+        one
+        for one in imports_of(module)
+        if one.ours and not is_of(one.ours, "training") and one.ours.split(".")[0] not in {"api", "exceptions"}
+    ]
+    assert wrong == []
+    assert {one.name.split(".")[0] for one in imports_of(module)} & EFFECTS == set()
+
+
+@pytest.mark.parametrize("module", ENGINE + EMULATOR + TRAINING)
 def test_neither_the_engine_nor_the_emulator_knows_airflow(module: str) -> None:
     assert [one for one in imports_of(module) if is_of(one.name, "airflow")] == []
 

@@ -245,14 +245,14 @@ def find_of_owner(
             if (name is not None and name.is_of(owner)) or record.proves(cluster)
         ] or None
 
-    found = yield from find()
-    if found is None and record.has_open_request:
+    made = yield from find()
+    if made is None and record.has_open_request:
         yield Note(f"A cluster may have been asked for. Looking for it for {duration(visibility)}.")
-        found = yield from look_longer(find, visibility)
-    found = found or []
-    if record.cluster_id and all(cluster.cluster_id != record.cluster_id for cluster in found):
-        found.append(Cluster(cluster_id=record.cluster_id, cluster_name=record.cluster_name or ""))
-    return found
+        made = yield from look_longer(find, visibility)
+    made = made or []
+    if record.cluster_id and all(cluster.cluster_id != record.cluster_id for cluster in made):
+        made.append(Cluster(cluster_id=record.cluster_id, cluster_name=record.cluster_name or ""))
+    return made
 
 
 def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists: IfExists) -> Flow[SharedVolume]:

@@ -22,7 +22,16 @@ from tests.mutations.safeguards import SAFEGUARDS, Safeguard
 ROOT = Path(__file__).parents[2]
 PACKAGE = "airflow_provider_together"
 #: What the named tests need of the checkout.
-_COPIED = (PACKAGE, "tests/api", "tests/histories", "tests/__init__.py", "tests/conftest.py", "pyproject.toml")
+_COPIED = (
+    PACKAGE,
+    "tests/__init__.py",
+    "tests/api",
+    "tests/conftest.py",
+    "tests/dag_runs.py",
+    "tests/histories",
+    "tests/provider",
+    "pyproject.toml",
+)
 #: Seconds after which a run of tests is given up: without a safeguard a flow may never end.
 _PATIENCE = 120.0
 

@@ -20,6 +20,8 @@ RETRY = "tests/api/test_retry.py"
 TCLOUD = "tests/api/dialects/test_tcloud.py"
 ROUNDS = "tests/api/test_rounds.py"
 POLLER = "tests/api/test_poller.py"
+FINDING = "tests/api/test_flows_finding.py"
+WIRING = "tests/provider/test_task_group_wiring.py"
 
 
 @dataclass(frozen=True)
@@ -445,5 +447,55 @@ SAFEGUARDS = [
         "            await asyncio.wait({task})  # the client may be closed after this\n",
         "",
         (POLLER,),
+    ),
+    # --- the block ---
+    Safeguard(
+        "delete finds nobody else's clusters",
+        "api/flows.py",
+        "(name is not None and name.is_of(owner)) or record.proves(cluster)",
+        "name is not None or record.proves(cluster)",
+        (FINDING,),
+    ),
+    Safeguard(
+        "delete looks for what a create has asked for without an answer",
+        "api/flows.py",
+        "if made is None and record.has_open_request:",
+        "if False:",
+        (FINDING,),
+    ),
+    Safeguard(
+        "delete goes by what was recorded where the list lags",
+        "api/flows.py",
+        "    if record.cluster_id and all(",
+        "    if False and all(",
+        (FINDING,),
+    ),
+    Safeguard(
+        "delete runs though create has failed",
+        "task_groups/gpu_cluster.py",
+        "as_teardown(setups=begin,",
+        "as_teardown(setups=[*begin, ready],",
+        (WIRING,),
+    ),
+    Safeguard(
+        "what has failed inside fails the run",
+        "task_groups/gpu_cluster.py",
+        '        telling >> EmptyOperator(task_id="done")\n',
+        "",
+        (WIRING,),
+    ),
+    Safeguard(
+        "delete waits for all inside",
+        "task_groups/gpu_cluster.py",
+        "        ends >> delete.as_teardown(",
+        "        ends[:0] >> delete.as_teardown(",
+        (WIRING,),
+    ),
+    Safeguard(
+        "a block inside that leaks is not hidden by the one around it",
+        "task_groups/gpu_cluster.py",
+        "telling = [*self.get_leaves(), *(task for task in ends if task.is_teardown and task.on_failure_fail_dagrun)]",
+        "telling = [*self.get_leaves()]",
+        (WIRING,),
     ),
 ]
