@@ -12,7 +12,7 @@ from types import ModuleType
 
 from tests.e2e.kill_matrix.director import Group
 from tests.e2e.kill_matrix.row import Row
-from tests.e2e.kill_matrix.rows import cloud, runs, schedulers, triggerers, waiting, workers
+from tests.e2e.kill_matrix.rows import blocks, cloud, runs, schedulers, triggerers, waiting, workers
 
 
 def rows_of(*modules: ModuleType) -> list[Row]:
@@ -21,7 +21,7 @@ def rows_of(*modules: ModuleType) -> list[Row]:
 
 
 #: All rows, in the order of the table.
-ROWS: Sequence[Row] = tuple(rows_of(waiting, runs, cloud, workers, triggerers, schedulers))
+ROWS: Sequence[Row] = tuple(rows_of(waiting, runs, cloud, workers, triggerers, schedulers, blocks))
 
 #: Those of the README's test command: they kill no component.
 SHORT: Sequence[Row] = (
@@ -33,6 +33,10 @@ SHORT: Sequence[Row] = (
     waiting.deferral_timeout,
     runs.run_success_in_work,
     cloud.delete_fails_once,
+    blocks.block_sigkill_last,
+    blocks.block_marked_success,
+    blocks.block_cleared,
+    blocks.block_run_failed,
 )
 
 #: What is played one after the other; what stands together is played at the same time. A component that dies strikes
@@ -41,10 +45,11 @@ ACTS: Sequence[Sequence[Group]] = (
     (
         # First those whose time runs from the start of the run.
         Group(sorted(rows_of(waiting, runs, cloud), key=lambda row: row.shape.timeout is None)),
+        Group([row for row in rows_of(blocks) if row not in blocks.UNHEARD]),
         Group(rows_of(workers), strike=workers.strike),
     ),
     (Group(triggerers.KILLED, strike=triggerers.strike),),
     (Group([triggerers.triggerer_stalls], strike=triggerers.stall),),
-    (Group([triggerers.marked_unheard]),),
+    (Group([triggerers.marked_unheard]), Group(blocks.UNHEARD)),
     (Group(rows_of(schedulers), strike=schedulers.strike),),
 )

@@ -58,12 +58,12 @@ class Scene:
 
     @property
     def run_state(self) -> str | None:
-        """The state of its run; None once the run was deleted."""
-        return self._observer.run_state(self.run)
+        """The state of its run; None before it was started, and once it was deleted."""
+        return None if self._run is None else self._observer.run_state(self._run)
 
     def tasks(self) -> list[TaskInstance]:
         """Its tasks; what processes they have is remembered."""
-        found = [seen.instance for seen in self._observer.tasks(self.run).values()]
+        found = [seen.instance for seen in self._observer.tasks(self._run).values()] if self._run else []
         self._pids |= {task.pid for task in found if task.pid and task.state == "running"}
         return found
 

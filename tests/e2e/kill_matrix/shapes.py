@@ -22,6 +22,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
 
 #: Folder in Airflow's home where a file named after a DAG lets its held work end.
 RELEASES = "releases"
@@ -65,6 +66,7 @@ class Shape:
     :param delete: further arguments of the delete.
     :param timeout: seconds after which Airflow ends the run.
     :param is_mapped: whether create and delete are mapped over :data:`MAPPED` clusters.
+    :param is_block: whether all stands in the block of a task group; then create waits until the cluster is READY.
     :param is_impatient: whether Airflow's deferral timeout is shorter than the wait of the trigger.
     """
 
@@ -75,6 +77,7 @@ class Shape:
     delete: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     is_mapped: bool = False
+    is_block: bool = False
     is_impatient: bool = False
 
 
@@ -94,9 +97,13 @@ def _build(dag_id: str, shape: Shape, conn_id: str) -> None:
     timeout = None if shape.timeout is None else timedelta(seconds=shape.timeout)
     arguments = {"retry_delay": timedelta(seconds=1), "together_conn_id": conn_id}
     with DAG(dag_id, schedule=None, dagrun_timeout=timeout, default_args=arguments):
+        if shape.is_block:
+            with GPUClusterTaskGroup("block", prefix_group_id=False, num_gpus=8, **_block(shape, conn_id)):
+                _work(shape)
+            return
         create = _create(shape)
         delete = _delete(shape, create)
-        work = _hold.override(queue=shape.work_queue)() if shape.work == "held" else EmptyOperator(task_id="work")
+        work = _work(shape)
         if shape.sensor is None:
             create >> work
         else:
@@ -105,6 +112,15 @@ def _build(dag_id: str, shape: Shape, conn_id: str) -> None:
             sensor >> work
         work >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
         work >> EmptyOperator(task_id="report")
+
+
+def _block(shape: Shape, conn_id: str) -> Mapping[str, Any]:
+    waiting = {name: value for name, value in shape.create.items() if name != "wait_for_completion"}
+    return {**_SPEC, **waiting, "together_conn_id": conn_id}
+
+
+def _work(shape: Shape) -> Any:
+    return _hold.override(queue=shape.work_queue)() if shape.work == "held" else EmptyOperator(task_id="work")
 
 
 def _create(shape: Shape) -> Any:
