@@ -8,8 +8,7 @@ from airflow.sdk import dag, task, task_group
 from linear_model import fit, loss, read_rows
 
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
-from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
 
 
 @task
@@ -30,20 +29,16 @@ def best(results: list[tuple[float, float]]) -> float:
 def train_mapped() -> None:
     @task_group
     def trial(learning_rate: float) -> Any:
-        create = CreateGPUClusterOperator(
-            task_id="create",
+        with GPUClusterTaskGroup(
+            "h100",
             region="us-central-8",
             gpu_type="H100_SXM",
             num_gpus=8,
             duration_days=1,
             driver_version="CUDA_12_8_570",
             billing_type="ON_DEMAND",
-        )
-        ready = ClusterReadySensor(task_id="wait_until_ready", cluster_id=create.output, deferrable=True)
-        delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output)
-        trained = train(create.output, learning_rate)
-        ready >> trained >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
-        return trained
+        ) as cluster:
+            return train(cluster.cluster_id, learning_rate)
 
     best(trial.expand(learning_rate=[0.05, 0.1, 0.2]))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import dag, task
 from linear_model import fit, loss, read_rows
 
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
-from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
 
 
 @task
@@ -34,23 +34,19 @@ def report(result: dict[str, Any]) -> None:
 
 @dag(schedule=None, catchup=False, tags=["together"])
 def train_on_gpu_cluster() -> None:
-    create = CreateGPUClusterOperator(
-        task_id="create",
+    with GPUClusterTaskGroup(
+        "h100",
         region="us-central-8",
         gpu_type="H100_SXM",
         num_gpus=16,
         duration_days=1,
         driver_version="CUDA_12_8_570",
         billing_type="ON_DEMAND",
-    )
-    ready = ClusterReadySensor(
-        task_id="wait_until_ready", cluster_id=create.output, deferrable=True, poke_interval=2, timeout=3600
-    )
-    delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output, poll_interval=2)
-    # The teardown runs whatever becomes of the training, and fails the run if the cluster cannot be given back. With
-    # that it hides a failed training from the run, so that a task beside it has to tell.
-    result = train(create.output)
-    ready >> result >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+        max_lifetime=timedelta(hours=12),
+        poll_interval=2,
+    ) as cluster:
+        result = train(cluster.cluster_id)
+    # Not needed for the cluster, which is given back whatever becomes of the training.
     report(result)
 
 

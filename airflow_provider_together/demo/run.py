@@ -36,7 +36,7 @@ DEFAULT_CONNECTION = "together_default"
 DEFAULT_SPEED = 40.0
 DEFAULT_DAG = "train_on_gpu_cluster"
 #: The task of that DAG that has to be seen in the triggerer.
-_WAITING_TASK = "wait_until_ready"
+_WAITING_TASK = "h100.create"
 
 _DONE, _FAILED, _REFUSED, _INTERRUPTED = 0, 1, 2, 130
 #: Seconds for an emulated run.

@@ -51,8 +51,8 @@ def test_the_demo_shows_the_whole_job_and_leaves_no_cluster() -> None:
     text = stream.getvalue()
     assert status == 0, text
     seen = [" ".join(line.split()[1:3]) for line in text.splitlines() if line.startswith("  ")]
-    assert seen.index("wait_until_ready deferred") < seen.index("cluster READY") < seen.index("train success")
-    assert seen.index("train success") < seen.index("delete success")
+    assert seen.index("h100.create deferred") < seen.index("cluster READY") < seen.index("h100.train success")
+    assert seen.index("h100.train success") < seen.index("h100.delete success")
     assert "at 2.00 per GPU-hour" in text
     assert "loss_after" in text
     assert text.splitlines()[-1] == "0 clusters left"
@@ -82,7 +82,7 @@ def test_live_a_signal_gives_the_cluster_back(monkeypatch: pytest.MonkeyPatch) -
 
         def write(self, text: str) -> int:
             written = super().write(text)
-            if "wait_until_ready" in text and "deferred" in text:
+            if "h100.create" in text and "deferred" in text:
                 os.kill(os.getpid(), signal.SIGTERM)
             return written
 

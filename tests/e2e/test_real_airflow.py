@@ -26,18 +26,19 @@ EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 
 @pytest.fixture(scope="module")
 def finished_run(stack: AirflowStack, cloud: Emulator) -> Run:
-    """A run of the canonical DAG, whose sensor was seen deferred."""
+    """A run of the canonical DAG, whose create was seen deferred."""
     del cloud
     stack.dags.link(EXAMPLES / "train_on_gpu_cluster.py")
     run = stack.start_run("train_on_gpu_cluster")
-    stack.wait_for_task(run, "wait_until_ready", "deferred")
+    stack.wait_for_task(run, "h100.create", "deferred")
     assert stack.wait_for_run(run) == "success"
     return run
 
 
 def test_every_task_of_the_canonical_dag_succeeds(stack: AirflowStack, finished_run: Run) -> None:
     states = {instance.name: instance.state for instance in stack.api.task_instances(finished_run)}
-    assert states == dict.fromkeys(["create", "wait_until_ready", "train", "report", "delete"], "success")
+    names = ["h100.begin", "h100.create", "h100.train", "h100.done", "h100.delete", "report"]
+    assert states == dict.fromkeys(names, "success")
 
 
 def test_no_cluster_is_left(finished_run: Run, cloud: Emulator) -> None:
@@ -47,7 +48,7 @@ def test_no_cluster_is_left(finished_run: Run, cloud: Emulator) -> None:
 
 
 def test_the_training_ran_on_the_nodes_and_learned(stack: AirflowStack, finished_run: Run) -> None:
-    result = stack.api.xcom(finished_run, "train")
+    result = stack.api.xcom(finished_run, "h100.train")
     if isinstance(result, str):
         result = json.loads(result)
     assert result["gpus"] == 16
@@ -57,14 +58,14 @@ def test_the_training_ran_on_the_nodes_and_learned(stack: AirflowStack, finished
 
 def test_the_button_in_the_ui_leads_to_the_console(stack: AirflowStack, finished_run: Run) -> None:
     path = f"/dags/{finished_run.dag_id}/dagRuns/{finished_run.run_id}/taskInstances"
-    cluster_id = stack.api.xcom(finished_run, "create", key="cluster_id")
-    for task_id in ("create", "wait_until_ready", "delete"):
+    cluster_id = stack.api.xcom(finished_run, "h100.create", key="cluster_id")
+    for task_id in ("h100.create", "h100.delete"):
         links = stack.api.get(f"{path}/{task_id}/links")["extra_links"]
         assert links["Together console"] == f"{CONSOLE_URL}#{cluster_id}"
 
 
 def test_the_wait_is_told_by_changes_not_by_looks(stack: AirflowStack, finished_run: Run) -> None:
-    lines = stack.api.log(finished_run, "wait_until_ready", try_number=1)
+    lines = stack.api.log(finished_run, "h100.create", try_number=1)
     changes = [line for line in lines if line.startswith("Cluster ") and " is " in line]
     assert len(changes) == len(set(changes))
     assert any(" is READY " in line for line in changes)
@@ -77,7 +78,7 @@ def test_a_failing_training_gives_the_cluster_back_and_fails_the_run(stack: Airf
     stack.dags.write("failing.py", text.replace("train_on_gpu_cluster", "failing_training"))
     run = stack.start_run("failing_training")
     assert stack.wait_for_run(run) == "failed"
-    assert stack.api.task_instance(run, "delete").state == "success"
+    assert stack.api.task_instance(run, "h100.delete").state == "success"
     assert cloud.alive() == []
 
 
