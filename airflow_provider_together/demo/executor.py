@@ -23,7 +23,7 @@ class CountingLocalExecutor(LocalExecutor):
         self._sent: Counter[Any] = Counter()
 
     def _process_workloads(self, workload_list: Sequence[Any]) -> None:
-        self._sent.update(workload.key for workload in workload_list)
+        self._sent.update(_key(workload) for workload in workload_list)
         super()._process_workloads(workload_list)  # type: ignore[no-untyped-call]
 
     def change_state(self, key: Any, state: Any, info: Any = None, remove_running: bool = True) -> None:  # noqa: FBT002 - Airflow's signature
@@ -34,3 +34,7 @@ class CountingLocalExecutor(LocalExecutor):
             return
         del self._sent[key]
         super().change_state(key, state, info, remove_running)
+
+
+def _key(workload: Any) -> Any:
+    return workload.key if hasattr(workload, "key") else workload.ti.key  # before 3.2

@@ -25,7 +25,7 @@ class WithoutWorkers(CountingLocalExecutor):
         """There are none."""
 
     def send(self, key: TaskInstanceKey) -> None:
-        workload: Any = SimpleNamespace(key=key)
+        workload: Any = SimpleNamespace(key=key, ti=SimpleNamespace(key=key))
         self.queued_tasks[key] = workload
         self._process_workloads([workload])
 
