@@ -45,11 +45,11 @@ ACTS: Sequence[Sequence[Group]] = (
     (
         # First those whose time runs from the start of the run.
         Group(sorted(rows_of(waiting, runs, cloud), key=lambda row: row.shape.timeout is None)),
-        Group([row for row in rows_of(blocks) if row not in blocks.UNHEARD]),
+        Group(rows_of(blocks)),
         Group(rows_of(workers), strike=workers.strike),
     ),
     (Group(triggerers.KILLED, strike=triggerers.strike),),
     (Group([triggerers.triggerer_stalls], strike=triggerers.stall),),
-    (Group([triggerers.marked_unheard]), Group(blocks.UNHEARD)),
+    (Group([triggerers.marked_unheard]),),
     (Group(rows_of(schedulers), strike=schedulers.strike),),
 )

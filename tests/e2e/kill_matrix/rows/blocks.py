@@ -6,8 +6,6 @@ import signal
 from typing import TYPE_CHECKING
 
 from tests.e2e.kill_matrix.row import ANY, Expected, Script, row
-from tests.e2e.kill_matrix.rows.cloud import lose_sight
-from tests.e2e.kill_matrix.rows.triggerers import freeze, thaw
 from tests.e2e.kill_matrix.rows.waiting import BUSY, DEFERRED
 from tests.e2e.kill_matrix.shapes import Shape
 
@@ -36,18 +34,6 @@ def block_marked_success(scene: Scene) -> Script:
 
 
 @row(
-    "in a block, the answer to the create request is lost, and the list hides the cluster until the last try is over",
-    shape=Shape(create=DEFERRED, is_block=True),
-    expected=Expected(0, run="failed"),
-    has_cloud=True,
-    before=lose_sight,
-)
-def block_unseen_last(scene: Scene) -> Script:
-    yield from scene.until_state("create", "failed")
-    scene.cloud.clear_faults()
-
-
-@row(
     "in a block, the run is marked failed while the work runs",
     shape=Shape(create=DEFERRED, work="held", is_block=True),
     expected=Expected(0, run=ANY),
@@ -71,22 +57,3 @@ def block_cleared(scene: Scene) -> Script:
     scene.clear("work")
     yield from scene.until_try(2, "deferred")
     scene.make_ready()
-
-
-@row(
-    "in a block, create is marked failed before a triggerer has taken it up",
-    shape=Shape(create=DEFERRED, is_block=True),
-    expected=Expected(0, run="failed"),
-    before=freeze,
-)
-def block_marked_unheard(scene: Scene) -> Script:
-    try:
-        yield from scene.until_state("create", "deferred")
-        scene.mark("create", "failed")
-        yield from scene.until_state("delete", "success")
-    finally:
-        thaw(scene)
-
-
-#: The one for which the triggerers stand still.
-UNHEARD = (block_marked_unheard,)
