@@ -108,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--tcloud-kube-config", choices=("base64", "yaml"), help="encoding of a kubeconfig in the older API")
     add("--error-format", choices=("openai", "rpc"), help="shape of error bodies")
     add("--kube-config", type=Path, metavar="FILE", help="the kubeconfig that every cluster has")
+    add(
+        "--kubernetes",
+        action="store_true",
+        help="give clusters a Kubernetes API that runs the commands of containers as processes on this machine",
+    )
     return parser
 
 

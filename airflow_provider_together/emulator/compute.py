@@ -19,7 +19,7 @@ from airflow_provider_together.emulator.compute_requests import (
     read_volume_wish,
 )
 from airflow_provider_together.emulator.errors import InvalidRequestError
-from airflow_provider_together.emulator.kubeconfig import encode, make_kubeconfig
+from airflow_provider_together.emulator.kubeconfig import encode
 from airflow_provider_together.emulator.lifecycle import Phase, Transition
 from airflow_provider_together.emulator.model import Cluster, Node, Volume
 from airflow_provider_together.emulator.nodes import boot_steps
@@ -238,7 +238,7 @@ def _times(cluster: Cluster, now: float) -> dict[str, Any]:
 def _parts(world: World, cluster: Cluster, now: float) -> dict[str, Any]:
     control_plane = [_control_plane_node(node, now) for node in cluster.control_plane if node.exists(now)]
     is_ready = cluster.ready_at(now) is not None
-    config = make_kubeconfig(cluster.cluster_id, text=world.options.kube_config)
+    config = world.make_kubeconfig(cluster.cluster_id)
     return {
         "control_plane_nodes": control_plane,
         "control_plane_ready": any(node["status"] == "RUNNING" for node in control_plane),

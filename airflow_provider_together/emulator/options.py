@@ -42,7 +42,9 @@ class Options:
     :param tcloud_kube_config: how the older API encodes a kubeconfig, which no source tells.
     :param error_format: shape of error bodies, of which two are known.
     :param kube_config: text of the kubeconfig of every cluster, for those who have a Kubernetes API to offer;
-        None makes one per cluster that leads nowhere.
+        None makes one per cluster that leads nowhere, or to the Kubernetes side.
+    :param kubernetes: give every cluster a Kubernetes API on loopback that really runs the commands of containers, as
+        processes on this machine with the rights of this user; Linux only.
     :raises ValueError: naming the option and the value that is wrong.
     """
 
@@ -61,6 +63,7 @@ class Options:
     tcloud_kube_config: KubeConfigForm = "base64"
     error_format: ErrorFormat = "openai"
     kube_config: str | None = None
+    kubernetes: bool = False
 
     def __post_init__(self) -> None:
         for name in ("speed", "ready_after", "resize_takes", "delete_takes", "volume_takes"):
@@ -72,6 +75,8 @@ class Options:
         _check_words("error_format", self.error_format, ERROR_FORMATS)
         if not self.api_key:
             _refuse("api_key", self.api_key, "give a key that is not empty")
+        if self.kubernetes and self.kube_config is not None:
+            _refuse("kube_config", "(not shown)", "leave it out, since kubernetes makes one for every cluster")
         if self.viewer_key == self.api_key:
             _refuse("viewer_key", "(not shown)", "give a key that differs from api_key")
         if not self.regions or not all(self.regions):

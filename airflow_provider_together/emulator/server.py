@@ -13,6 +13,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from airflow_provider_together.emulator.errors import UnknownResourceError
 from airflow_provider_together.emulator.faults import Fault
 from airflow_provider_together.emulator.options import Options
 from airflow_provider_together.emulator.simulation import Ledger, RequestRecord, Simulation
@@ -20,6 +21,9 @@ from airflow_provider_together.emulator.view import ClusterView, VolumeView
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
+    from airflow_provider_together.emulator.kubernetes.server import KubernetesServer
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
@@ -58,6 +62,11 @@ class Emulator:
         self._simulation = Simulation(self.options)
         self._address = (host, port)
         self._running: _Running | None = None
+        self._kubernetes: KubernetesServer | None = None
+        if self.options.kubernetes:
+            from airflow_provider_together.emulator.kubernetes.server import check_system  # noqa: PLC0415
+
+            check_system()
 
     # --- serving ---
 
@@ -71,13 +80,25 @@ class Emulator:
         if self._running is not None:
             message = "This emulator has been started already: make another one"
             raise RuntimeError(message)
-        self._running = _Running(self._simulation, self._address)
+        if self.options.kubernetes:
+            self._start_kubernetes()
+        try:
+            self._running = _Running(self._simulation, self._address)
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def stop(self) -> None:
-        """Stop listening and close all connections. What happened can still be asked for."""
+        """
+        Stop listening and close all connections. What happened can still be asked for.
+
+        All processes of containers are killed, and all folders removed.
+        """
         if self._running is not None:
             self._running.stop()
+        if self._kubernetes is not None:
+            self._kubernetes.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -167,6 +188,30 @@ class Emulator:
     def reset(self) -> None:
         """Forget clusters, volumes, faults and requests. Simulated time goes on."""
         self._simulation.reset()
+        if self._kubernetes is not None:
+            self._kubernetes.reconcile()
+
+    def kubernetes(self, cluster_id: str) -> KubernetesHandle:
+        """
+        Return the Kubernetes side of a cluster, to look into it and to let things go wrong there.
+
+        :raises RuntimeError: if the emulator was not started with ``kubernetes=True``.
+        :raises UnknownResourceError: if there never was such a cluster.
+        """
+        if self._kubernetes is None:
+            message = "This emulator has no Kubernetes side: start it with kubernetes=True"
+            raise RuntimeError(message)
+        if self._simulation.world.any_cluster(cluster_id) is None:
+            message = f"cluster_id={cluster_id!r}: no such GPU cluster"
+            raise UnknownResourceError(message, param="cluster_id")
+        return self._kubernetes.handle(cluster_id)
+
+    def _start_kubernetes(self) -> None:
+        from airflow_provider_together.emulator.kubernetes.server import KubernetesServer  # noqa: PLC0415
+
+        world = self._simulation.world
+        self._kubernetes = KubernetesServer(world)
+        world.make_kubeconfig = self._kubernetes.kubeconfig
 
 
 class _Running:

@@ -8,6 +8,7 @@ here: refusals are raised as values of ``errors.py``. Callers hold :attr:`World.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from airflow_provider_together.emulator.catalog import Catalog, Software
 from airflow_provider_together.emulator.clock import SimulatedClock, to_text
@@ -18,6 +19,7 @@ from airflow_provider_together.emulator.errors import (
     UnknownResourceError,
 )
 from airflow_provider_together.emulator.identity import IdSource
+from airflow_provider_together.emulator.kubeconfig import make_kubeconfig
 from airflow_provider_together.emulator.lifecycle import (
     Phase,
     Transition,
@@ -46,6 +48,10 @@ class World:
         self.options = options
         self.clock = clock
         self.catalog = Catalog(regions=options.regions, capacity=options.capacity)
+        #: Makes the kubeconfig of a cluster, by its id; replaced where there is a Kubernetes API behind it.
+        self.make_kubeconfig: Callable[[str], str] = lambda cluster_id: make_kubeconfig(
+            cluster_id, text=options.kube_config
+        )
         self._ids = IdSource(seed=options.seed)
         self._clusters: dict[str, Cluster] = {}
         self._volumes: dict[str, Volume] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_together.emulator.catalog import GPUS_PER_NODE, Region
 from airflow_provider_together.emulator.check import MAX_DAYS, MAX_UINT32, integer, record, text, word
-from airflow_provider_together.emulator.kubeconfig import encode, make_kubeconfig
+from airflow_provider_together.emulator.kubeconfig import encode
 from airflow_provider_together.emulator.lifecycle import Phase
 from airflow_provider_together.emulator.model import Cluster, ClusterWish, Node, Volume, VolumeWish
 from airflow_provider_together.emulator.nodes import boot_steps
@@ -240,7 +240,7 @@ def _status(world: World, cluster: Cluster, now: float) -> str:
 def _kube_config(world: World, cluster: Cluster, now: float) -> str:
     if cluster.ready_at(now) is None:
         return ""
-    config = make_kubeconfig(cluster.cluster_id, text=world.options.kube_config)
+    config = world.make_kubeconfig(cluster.cluster_id)
     return encode(config) if world.options.tcloud_kube_config == "base64" else config
 
 

@@ -1,0 +1,207 @@
+"""
+Serving the Kubernetes side: one TLS socket on loopback for all clusters, an event loop in a thread of its own.
+
+It starts and ends everything: the folder, the supervisor, the clusters as they come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_together.emulator.kubeconfig import kubeconfig_for
+from airflow_provider_together.emulator.kubernetes.app import make_app
+from airflow_provider_together.emulator.kubernetes.certificate import make_tls
+from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
+from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
+from airflow_provider_together.emulator.kubernetes.handle import ClusterRecord, KubernetesHandle
+from airflow_provider_together.emulator.kubernetes.host_names import Addresses
+from airflow_provider_together.emulator.kubernetes.landscape import living_volumes, survey
+from airflow_provider_together.emulator.kubernetes.supervision import Supervisor
+from airflow_provider_together.emulator.state import World
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_START_SECONDS, _STOP_SECONDS, _ANSWER_SECONDS = 30.0, 20.0, 30.0
+#: Seconds between two looks at which clusters there are.
+_SURVEY_SECONDS = 0.05
+_BACKLOG = 128
+_LAST_WORDS_SECONDS = 0.05
+
+
+class KubernetesServer:
+    """
+    The Kubernetes APIs of all clusters of an emulated cloud.
+
+    :param world: the emulated cloud.
+    :raises OSError: if no socket is to be had.
+    :raises RuntimeError: if the server does not start.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._mark = uuid.uuid4().hex
+        self._folder = Path(tempfile.mkdtemp(prefix="together-emulator-"))
+        self._shared = SharedFolders(self._folder / "shared-volumes")
+        self._addresses = Addresses()
+        self._clusters: dict[str, KubernetesCluster] = {}
+        self._is_closing = False
+        self._records: dict[str, ClusterRecord] = {}
+        self._supervisor = Supervisor(self._mark, self._folder)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_started = threading.Event()
+        context, self._authority = make_tls()
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._port = self._socket.getsockname()[1]
+        self._server = _make_server(self, context, self._has_started)
+        self._thread = threading.Thread(target=self._serve, name="together-emulator-kubernetes", daemon=True)
+        self._thread.start()
+        if not self._has_started.wait(_START_SECONDS) or not self._server.started:
+            self.stop()
+            message = f"The emulator's Kubernetes side did not start within {_START_SECONDS:g} seconds"
+            raise RuntimeError(message)
+
+    def stop(self) -> None:
+        """Kill all processes, stop listening, remove all folders."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_SECONDS)
+        self._socket.close()
+        self._supervisor.close()
+
+    def kubeconfig(self, cluster_id: str) -> str:
+        """Return the kubeconfig of a cluster as it is now."""
+        return kubeconfig_for(
+            cluster_id,
+            server=f"https://127.0.0.1:{self._port}/clusters/{cluster_id}",
+            authority=base64.b64encode(self._authority).decode(),
+            token=self.token(cluster_id),
+        )
+
+    def handle(self, cluster_id: str) -> KubernetesHandle:
+        """Return the Python side of a cluster."""
+        return KubernetesHandle(cluster_id, self.record(cluster_id), ask=self._ask, mark=f"{self._mark}/{cluster_id}")
+
+    def reconcile(self) -> None:
+        """Follow the emulated cloud now instead of soon."""
+        self._ask("", lambda _cluster: None)
+
+    # --- for the application, on the loop ---
+
+    async def find(self, cluster_id: str) -> KubernetesCluster | None:
+        """Return a cluster that is up now."""
+        await self._follow()
+        return self._clusters.get(cluster_id)
+
+    def record(self, cluster_id: str) -> ClusterRecord:
+        """Return what is remembered of a cluster."""
+        return self._records.setdefault(cluster_id, ClusterRecord())
+
+    def token(self, cluster_id: str) -> str:
+        """Return the token that is valid now."""
+        rotations = self.record(cluster_id).rotations
+        return f"emulated-token-{cluster_id}" + (f"-{rotations}" if rotations else "")
+
+    async def follow_for_ever(self) -> None:
+        """Follow the emulated cloud until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            await self._follow()
+            await asyncio.sleep(_SURVEY_SECONDS)
+
+    async def close(self) -> None:
+        """Close all clusters for good."""
+        self._is_closing = True
+        while self._clusters:
+            await self._clusters.pop(next(iter(self._clusters))).close()
+
+    async def _follow(self) -> None:
+        if self._is_closing:
+            return
+        up = survey(self._world)
+        for cluster_id, landscape in up.items():
+            if cluster_id in self._clusters:
+                self._clusters[cluster_id].match(landscape)
+            else:
+                folder, mark = self._folder / "clusters" / cluster_id, f"{self._mark}/{cluster_id}"
+                self._clusters[cluster_id] = KubernetesCluster(
+                    landscape, folder=folder, mark=mark, shared=self._shared, addresses=self._addresses
+                )
+        self._shared.keep_only(living_volumes(self._world))
+        # Last, since the world goes on while one waits.
+        for cluster_id in [cluster_id for cluster_id in self._clusters if cluster_id not in up]:
+            # Another request may have seen it as well, and be faster.
+            gone = self._clusters.pop(cluster_id, None)
+            if gone is not None:
+                await gone.close()
+
+    def _ask(self, cluster_id: str, question: Callable[[KubernetesCluster | None], Any]) -> Any:
+        """Do something with a cluster on its loop, from another thread, and return what that returns."""
+        loop = self._loop
+        if loop is None or not self._thread.is_alive():
+            return question(None)
+
+        async def run() -> Any:
+            return question(await self.find(cluster_id))
+
+        return asyncio.run_coroutine_threadsafe(run(), loop).result(_ANSWER_SECONDS)
+
+    def _serve(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._has_started.set()
+
+
+def check_system() -> None:
+    """
+    Refuse to start where containers cannot be run as processes.
+
+    :raises ValueError: on another system than Linux.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        message = f"kubernetes=True is wrong on {sys.platform}: containers run as processes of Linux"
+        raise ValueError(message)
+
+
+def _make_server(backend: KubernetesServer, context: Any, has_started: threading.Event) -> uvicorn.Server:
+    import uvicorn  # noqa: PLC0415 - as for the emulator's other server
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            self._following = asyncio.create_task(backend.follow_for_ever())
+            await asyncio.sleep(0)
+            await super().startup(sockets)
+            has_started.set()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+            # Before the connections: what follows a log or watches ends by itself then.
+            await backend.close()
+            await asyncio.sleep(_LAST_WORDS_SECONDS)
+            for connection in list(self.server_state.connections):
+                # A client that is idle would not answer the farewell of TLS.
+                connection.transport.abort()
+            await super().shutdown(sockets)
+
+    config = uvicorn.Config(
+        make_app(backend),
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    config.load()
+    config.ssl = context
+    return Server(config)

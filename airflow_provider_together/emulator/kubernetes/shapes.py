@@ -1,0 +1,103 @@
+"""
+The types of the fields that clients get wrong.
+
+A value of the wrong type is never decoded, so that it is refused before any rule looks at it. Pure functions; it
+imports only the refusals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_provider_together.emulator.kubernetes.refusal import ApiError
+
+#: A type; a list of one shape; a dict of fields, where ``*`` is any field.
+Shape = Any
+
+_TEXTS: Shape = {"*": str}
+_RESOURCES: Shape = {"limits": {"*": (str, int, float)}, "requests": {"*": (str, int, float)}}
+_CONTAINER: Shape = {
+    "name": str,
+    "image": str,
+    "command": [str],
+    "args": [str],
+    "workingDir": str,
+    "env": [{"name": str, "value": str, "valueFrom": dict}],
+    "envFrom": [dict],
+    "volumeMounts": [{"name": str, "mountPath": str, "subPath": str, "readOnly": bool}],
+    "resources": _RESOURCES,
+    "ports": [{"containerPort": int}],
+}
+_POD_SPEC: Shape = {
+    "containers": [_CONTAINER],
+    "initContainers": [_CONTAINER],
+    "volumes": [{"name": str}],
+    "restartPolicy": str,
+    "nodeName": str,
+    "nodeSelector": _TEXTS,
+    "tolerations": [dict],
+    "hostname": str,
+    "subdomain": str,
+    "activeDeadlineSeconds": int,
+    "terminationGracePeriodSeconds": int,
+}
+_METADATA: Shape = {
+    "name": str,
+    "generateName": str,
+    "namespace": str,
+    "labels": _TEXTS,
+    "annotations": _TEXTS,
+    "finalizers": [str],
+    "ownerReferences": [{"apiVersion": str, "kind": str, "name": str, "uid": str}],
+}
+_JOB_NUMBERS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+_SHAPES: dict[str, Shape] = {
+    "pods": {"spec": _POD_SPEC},
+    "jobs": {
+        "spec": {
+            "template": {"metadata": _METADATA, "spec": _POD_SPEC},
+            "completionMode": str,
+            "suspend": bool,
+            "podFailurePolicy": dict,
+            **dict.fromkeys((*_JOB_NUMBERS, "backoffLimitPerIndex", "maxFailedIndexes"), int),
+        }
+    },
+    "secrets": {"data": _TEXTS, "stringData": _TEXTS, "type": str},
+    "configmaps": {"data": _TEXTS, "binaryData": _TEXTS},
+    "services": {"spec": {"ports": [{"port": int}], "selector": _TEXTS, "clusterIP": str}},
+    "persistentvolumeclaims": {"spec": {"accessModes": [str], "volumeName": str, "storageClassName": str}},
+}
+
+
+def check_shape(plural: str, kind: str, thing: Any) -> None:
+    """
+    Refuse what could not be decoded.
+
+    :raises ApiError: 400, naming the first field of a wrong type.
+    """
+    shape = {"metadata": _METADATA, "spec": dict, "status": dict, **_SHAPES.get(plural, {})}
+    wrong = next(_mismatches(shape, thing, ""), None)
+    if wrong is not None:
+        message = f'{kind} in version "v1" cannot be handled as a {kind}: json: cannot unmarshal into field {wrong}'
+        raise ApiError(400, message)
+
+
+def _mismatches(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    if value is None:
+        return
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            yield path
+            return
+        for name, inner in value.items():
+            if name in shape or "*" in shape:
+                yield from _mismatches(shape.get(name, shape.get("*")), inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            yield path
+            return
+        for inner in value:
+            yield from _mismatches(shape[0], inner, path)
+    elif not isinstance(value, shape) or (isinstance(value, bool) and shape is int):
+        yield path

@@ -1,0 +1,112 @@
+"""What goes wrong on purpose: evictions, lost nodes, worthless tokens, requests that fail; and what is recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_together.emulator.errors import UnknownResourceError
+from airflow_provider_together.emulator.kubernetes.refusal import ApiError
+from tests.emulator.kubernetes.lab import Lab, ended, pod
+
+POD_PATH = "/api/v1/namespaces/default/pods"
+
+
+def start(lab: Lab) -> str:
+    name = str(lab.create_pod(pod("runs", "sleep 60")).metadata.name)
+    lab.wait_until_running(name)
+    return name
+
+
+def disruption(found: Any) -> tuple[str, str]:
+    return next((one.status, one.reason) for one in found.status.conditions if one.type == "DisruptionTarget")
+
+
+def test_an_evicted_pod_has_failed_and_says_so(lab: Lab) -> None:
+    name = start(lab)
+    lab.handle.evict(name)
+    found = lab.pod(name)
+    assert (found.status.phase, found.status.reason) == ("Failed", "Evicted")
+    assert found.status.message.startswith("The node was low on resource: memory.")
+    assert disruption(found) == ("True", "TerminationByKubelet")
+    lab.wait(lambda: ended(lab.pod(name)) is not None)
+    assert ended(lab.pod(name)).exit_code == 137
+    assert lab.handle.processes() == []
+
+
+def test_a_lost_node_takes_its_pods_with_it_and_no_others(lab: Lab) -> None:
+    names = [start(lab), start(lab)]
+    lost = lab.pod(names[0]).spec.node_name
+    lab.handle.lose_node(lost)
+    node = lab.core.read_node(lost)
+    assert next((one.status, one.reason) for one in node.status.conditions if one.type == "Ready") == (
+        "Unknown",
+        "NodeStatusUnknown",
+    )
+    found = lab.pod(names[0])
+    assert (found.status.phase, found.status.reason) == ("Failed", "NodeLost")
+    assert found.status.message == f"Node {lost} which was running pod {names[0]} is unresponsive"
+    assert disruption(found) == ("True", "DeletionByTaintManager")
+    assert lab.pod(names[1]).status.phase == "Running"
+
+
+def test_what_is_not_there_cannot_be_lost(lab: Lab) -> None:
+    with pytest.raises(ApiError, match='nodes "none" not found'):
+        lab.handle.lose_node("none")
+    with pytest.raises(ApiError, match='pods "none" not found'):
+        lab.handle.evict("none")
+    with pytest.raises(UnknownResourceError):
+        lab.emulator.kubernetes("none")
+
+
+def test_a_rotated_token_is_worthless_and_the_new_kubeconfig_has_another(lab: Lab) -> None:
+    assert lab.token == f"emulated-token-{lab.cluster_id}"
+    lab.handle.rotate_token()
+    answer = lab.rest.get("/version")
+    assert answer.status_code == 401
+    assert answer.json() == {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "Unauthorized",
+        "reason": "Unauthorized",
+        "code": 401,
+    }
+    lab.rest.close()
+    lab.connect()
+    assert lab.rest.get("/version").status_code == 200
+
+
+def test_the_next_requests_fail_as_often_as_was_said_and_only_those_that_were_meant(lab: Lab) -> None:
+    lab.handle.fail_next(503, times=2, path_contains="/pods")
+    lab.handle.fail_next(500, method="POST")
+    assert lab.rest.get("/version").status_code == 200
+    assert lab.rest.get(POD_PATH).status_code == 503
+    assert lab.rest.get(POD_PATH).json()["reason"] == "ServiceUnavailable"
+    assert lab.rest.get(POD_PATH).status_code == 200
+    assert lab.rest.post(POD_PATH, json=pod("x", "true")).status_code == 500
+    assert lab.handle.pods() == []
+
+
+@pytest.mark.parametrize(("status", "times"), [(200, 1), (503, 0)])
+def test_a_failure_that_is_none_is_refused(lab: Lab, status: int, times: int) -> None:
+    with pytest.raises(ValueError, match=f"status={status}, times={times} is wrong"):
+        lab.handle.fail_next(status, times)
+
+
+def test_requests_are_recorded_with_what_they_were_answered_with(lab: Lab) -> None:
+    lab.rest.get(f"{POD_PATH}?labelSelector=a%3Db")
+    lab.rest.get(f"{POD_PATH}/none", headers={"user-agent": "me"})
+    first, second = lab.handle.requests
+    assert (first.method, first.path, first.query, first.status) == ("GET", POD_PATH, "labelSelector=a%3Db", 200)
+    assert (second.path, second.user_agent, second.status) == (f"{POD_PATH}/none", "me", 404)
+
+
+def test_the_path_of_another_cluster_is_not_opened_by_ones_own_token(lab: Lab) -> None:
+    other = Lab(lab.emulator)
+    assert other.rest.get(f"{lab.server}/version").status_code == 401
+    assert other.rest.get(other.server.replace(other.cluster_id, "none")).status_code == 503
+    other.delete_cluster()
+    other.close()
