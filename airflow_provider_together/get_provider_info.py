@@ -33,9 +33,17 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "hooks": [_modules("hooks.together")],
-        "operators": [_modules("operators.gpu_cluster", "operators.shared_volume", "operators.sweep")],
+        "operators": [
+            _modules(
+                "operators.gpu_cluster",
+                "operators.kubernetes",
+                "operators.shared_volume",
+                "operators.slurm",
+                "operators.sweep",
+            )
+        ],
         "sensors": [_modules("sensors.gpu_cluster")],
-        "triggers": [_modules("triggers.gpu_cluster")],
+        "triggers": [_modules("triggers.gpu_cluster", "triggers.kubernetes", "triggers.slurm")],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

@@ -80,8 +80,8 @@ MAY_HAVE = {
     "api.answer": {"httpx"},
 }
 #: Extras, and the only modules that may import them when they are imported themselves.
-KUBERNETES = {"hooks.kubernetes", "operators.kubernetes", "triggers.kubernetes"}
-SLURM = {"hooks.slurm", "operators.slurm", "triggers.slurm"}
+KUBERNETES = {"hooks.kubernetes", "operators.kubernetes", "operators.kubernetes_pod", "triggers.kubernetes"}
+SLURM = {"hooks.login_host", "hooks.slurm", "operators.slurm", "triggers.slurm"}
 EXTRAS = {
     "airflow.providers.cncf": KUBERNETES,
     "kubernetes": KUBERNETES,

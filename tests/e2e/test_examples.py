@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_together.emulator import Emulator, Fault
-from tests.dag_runs import dag_bag, run_dag
+from tests.conftest import SPEED
+from tests.dag_runs import Run, dag_bag, run_dag
 from tests.provider.test_create_operator import run_create
 
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
-DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem != "linear_model")
+#: What DAGs use, and is none.
+HELPERS = {"data_parallel", "linear_model"}
+DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
 SWEEP = EXAMPLES / "sweep_forgotten_clusters.py"
-TRAININGS = [path for path in DAG_FILES if path != SWEEP]
+#: On the cluster's Kubernetes: what they run is a process of this machine.
+ON_KUBERNETES = [
+    EXAMPLES / f"{name}.py" for name in ("resume_from_checkpoint", "train_multi_node", "train_single_node")
+]
+#: On Slurm, which has tests of its own.
+ON_SLURM = EXAMPLES / "train_on_slurm.py"
+TRAININGS = [path for path in DAG_FILES if path not in {SWEEP, ON_SLURM, *ON_KUBERNETES}]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> DAG:
@@ -76,6 +87,61 @@ def test_a_cluster_that_cannot_be_given_back_fails_the_run(
             monkeypatch.setattr(one, "retries", 0)
     emulator.inject(Fault(route="delete_cluster", status=503, times=None))
     assert run_dag(dag).state == "failed"
+
+
+@pytest.fixture
+def kubernetes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The emulator with the Kubernetes of its clusters, behind the default connection."""
+    with Emulator(speed=SPEED, kubernetes=True) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", running.connection(api="compute"))
+        yield running
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("path", ON_KUBERNETES, ids=lambda path: path.stem)
+def test_the_example_trains_on_the_nodes_and_leaves_no_cluster(
+    path: Path, kubernetes: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_dag(load(path, monkeypatch))
+    assert run.state == "success"
+    result = run.value("h100.train")
+    assert {
+        "resume_from_checkpoint": lambda: result["first_epoch"] == 101 and result["loss"] < 1e-6,
+        "train_multi_node": lambda: result["nodes"] == 2 and result["loss"] < 1e-6,
+        "train_single_node": lambda: result["weight"] == pytest.approx(3),
+    }[path.stem]()
+    assert len(kubernetes.clusters()) == 1
+    assert kubernetes.alive() == []
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("path", ON_KUBERNETES, ids=lambda path: path.stem)
+def test_a_training_that_crashes_on_the_nodes_fails_the_run_and_leaves_no_cluster(
+    path: Path, kubernetes: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dag = load(path, monkeypatch)
+    train: Any = dag.get_task("h100.train")
+    monkeypatch.setattr(train, "retries", 0)
+    monkeypatch.setattr(train, "cmds" if hasattr(train, "cmds") else "command", ["python", "-c", "raise SystemExit(3)"])
+    run = run_dag(dag)
+    assert run.states["h100.train"] == "failed"
+    assert run.state == "failed"
+    assert kubernetes.alive() == []
+
+
+@pytest.mark.usefixtures("database")
+def test_a_checkpoint_of_one_cluster_is_read_in_the_next(kubernetes: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_with(**changes: Any) -> Run:
+        dag = load(EXAMPLES / "resume_from_checkpoint.py", monkeypatch)
+        train: Any = dag.get_task("h100.train")
+        monkeypatch.setattr(train, "retries", 0)
+        monkeypatch.setattr(train, "env_vars", {"CHECKPOINT": "/mnt/shared/checkpoint.json", **changes})
+        return run_dag(dag)
+
+    assert train_with(TAKEN_AWAY_AT="120").state == "failed"
+    assert train_with().value("h100.train")["first_epoch"] == 101
+    assert len(kubernetes.clusters()) == 2
+    assert len(kubernetes.volumes()) == 1
 
 
 @pytest.mark.usefixtures("database")

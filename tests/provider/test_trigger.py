@@ -24,10 +24,13 @@ from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
 from tests.provider.test_hook import SPEC
 
+#: Those that need an extra have tests of their own, beside the extra's operators.
+WITH_EXTRAS = {f"airflow_provider_together.triggers.{name}" for name in ("kubernetes", "slurm")}
+
 
 def all_triggers() -> Iterator[type[BaseTrigger]]:
     for entry in get_provider_info()["triggers"]:
-        for name in entry["python-modules"]:
+        for name in set(entry["python-modules"]) - WITH_EXTRAS:
             module = importlib.import_module(name)
             for item in vars(module).values():
                 if inspect.isclass(item) and issubclass(item, BaseTrigger) and item.__module__ == name:

@@ -1,0 +1,77 @@
+"""
+What a GPU cluster offers to those who train on its Kubernetes, and whether it can be trained on at all.
+
+It reads what Together tells of the cluster, before anything is sent to Kubernetes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_together.api.phase import Phase
+from airflow_provider_together.exceptions import ClusterGoneError, ConfigurationError, SpecError
+
+if TYPE_CHECKING:
+    from airflow_provider_together.api.models import Cluster
+
+#: GPUs of one of Together's nodes.
+GPUS_PER_NODE = 8
+
+_LOST = frozenset({Phase.DELETING, Phase.GONE, Phase.FAILED})
+
+
+def check_cluster(cluster: Cluster, *, shared_volume: str | None = None) -> None:
+    """
+    Refuse a cluster whose Kubernetes cannot be used.
+
+    :param shared_volume: name of the volume that shall be mounted.
+    :raises SpecError: if the cluster or the volume is the wrong one.
+    :raises ClusterGoneError: if the cluster is no more.
+    :raises ConfigurationError: if it has no kubeconfig yet.
+    """
+    name = f"cluster_id={cluster.cluster_id!r}"
+    if cluster.cluster_type.upper() == "SLURM":
+        raise SpecError([f"{name} is wrong: it is a SLURM cluster, and takes Slurm jobs; make one of type KUBERNETES"])
+    if cluster.phase in _LOST:
+        message = f"Cluster {cluster.cluster_id} cannot be trained on: it is {cluster.failure or cluster.status}"
+        raise ClusterGoneError(message)
+    if cluster.kubeconfig() is None:
+        message = (
+            f"cluster {cluster.cluster_id} has no kubeconfig yet (status {cluster.status or 'unknown'}): wait until it "
+            "is READY before training on it"
+        )
+        raise ConfigurationError(message)
+    names = [volume.volume_name for volume in cluster.volumes if volume.volume_name]
+    if shared_volume is not None and names and shared_volume not in names:
+        known = ", ".join(repr(one) for one in names)
+        raise SpecError([f"shared_volume={shared_volume!r} is wrong: attached to the cluster are {known}"])
+
+
+def gpus_of_node(cluster: Cluster) -> int:
+    """Return the GPUs of one node, the smallest where they differ; what is usual where Together tells none."""
+    counts = [node.num_gpus for node in cluster.gpu_worker_nodes if node.num_gpus]
+    return min(counts, default=GPUS_PER_NODE)
+
+
+def num_workers(cluster: Cluster) -> int:
+    """Return the number of nodes with GPUs; at least one, also where Together tells none."""
+    return len(cluster.gpu_worker_nodes) or max(1, (cluster.num_gpus or 0) // GPUS_PER_NODE)
+
+
+def size_of_volume(cluster: Cluster, volume_name: str) -> int | None:
+    """Return the size of an attached volume in TiB; None if it is not known."""
+    sizes = [volume.size_tib for volume in cluster.volumes if volume.volume_name == volume_name]
+    return next(iter(sizes), None)
+
+
+def check_share(name: str, wanted: int, present: int, what: str) -> int:
+    """
+    Return a number that the cluster has as well.
+
+    :param name: the parameter.
+    :param what: what is counted.
+    :raises SpecError: if the cluster has less.
+    """
+    if wanted > present:
+        raise SpecError([f"{name}={wanted} is too many: the cluster has {present} {what}"])
+    return wanted

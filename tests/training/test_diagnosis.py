@@ -1,0 +1,95 @@
+"""What is wrong with a pod has the same word wherever Kubernetes tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_together.training.diagnosis import Diagnosis, Word, diagnose, disruption_of, is_hopeless
+from tests.training.objects import condition, ended, event, pod, waiting
+
+NAME = "train-0-abcde"
+UNSCHEDULED = condition("PodScheduled", "Unschedulable", "0/2 nodes are available: 2 Insufficient gpu.", "False")
+PENDING = pod(phase="Pending")
+
+CASES: list[tuple[str, Any, list[Any], Word | None]] = [
+    ("it runs", pod(), [], None),
+    ("it waits for its image", pod(phase="Pending", state=waiting("ContainerCreating")), [], None),
+    ("it has ended well", pod(phase="Succeeded", state=ended(0)), [], None),
+    ("no such image", pod(phase="Pending", state=waiting("ErrImagePull")), [], Word.IMAGE_PULL),
+    ("no such image, later", pod(phase="Pending", state=waiting("ImagePullBackOff")), [], Word.IMAGE_PULL),
+    ("no image's name", pod(phase="Pending", state=waiting("InvalidImageName")), [], Word.IMAGE_PULL),
+    ("a missing Secret", pod(phase="Pending", state=waiting("CreateContainerConfigError")), [], Word.CONTAINER_CONFIG),
+    ("a missing program", pod(phase="Pending", state=waiting("CreateContainerError")), [], Word.CONTAINER_CONFIG),
+    ("no room", pod(phase="Pending", conditions=[UNSCHEDULED]), [], Word.UNSCHEDULABLE),
+    ("no room, by its event", PENDING, [event(NAME, "FailedScheduling")], Word.UNSCHEDULABLE),
+    ("no volume, by its event", PENDING, [event(NAME, "FailedMount")], Word.CONTAINER_CONFIG),
+    ("another pod's event", PENDING, [event("other", "FailedMount")], None),
+    ("an event of no weight", PENDING, [event(NAME, "Pulled")], None),
+    ("an old event of one that runs", pod(), [event(NAME, "FailedMount")], None),
+    ("an old event of one that has ended", pod(phase="Succeeded"), [event(NAME, "FailedMount")], None),
+    ("an exit code", pod(phase="Failed", state=ended(3)), [], Word.NON_ZERO_EXIT),
+    ("memory", pod(phase="Failed", state=ended(137, reason="OOMKilled")), [], Word.OUT_OF_MEMORY),
+    ("eviction", pod(phase="Failed", reason="Evicted", message="low on memory"), [], Word.EVICTED),
+    ("a node that is shut down", pod(phase="Failed", reason="Terminated"), [], Word.NODE_LOST),
+    ("a node that is lost", pod(phase="Failed", reason="NodeLost"), [], Word.NODE_LOST),
+    ("the pod's own deadline", pod(phase="Failed", reason="DeadlineExceeded"), [], Word.DEADLINE),
+    ("a node that had no room after all", pod(phase="Failed", reason="OutOfcpu"), [], Word.UNSCHEDULABLE),
+    ("an eviction that was asked for", pod(conditions=[condition("DisruptionTarget", "EvictionByEvictionAPI")]), [],
+     Word.EVICTED),
+    ("a preemption", pod(conditions=[condition("DisruptionTarget", "PreemptionByScheduler")]), [], Word.EVICTED),
+    ("a silent node", pod(conditions=[condition("DisruptionTarget", "DeletionByTaintManager")]), [], Word.NODE_LOST),
+    ("a disruption of an unknown kind", pod(conditions=[condition("DisruptionTarget", "New")]), [], Word.EVICTED),
+    ("a disruption that is over", pod(conditions=[condition("DisruptionTarget", "New", status="False")]), [], None),
+    ("an end that nobody explains", pod(phase="Failed", reason="Strange", message="who knows"), [], Word.UNKNOWN),
+    ("no status at all", {"metadata": {"name": NAME}}, [], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seen", "events", "word"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_a_pod_has_its_word(seen: Any, events: list[Any], word: Word | None) -> None:
+    diagnosis = diagnose(seen, events)
+    assert (diagnosis and diagnosis.word) == word
+
+
+def test_every_word_is_reached() -> None:
+    assert {word for *_, word in CASES} == {*Word, None}
+
+
+def test_the_container_that_ran_out_of_memory_goes_before_one_that_only_ended() -> None:
+    statuses = [
+        {"name": "sidecar", "state": ended(1)},
+        {"name": "train", "state": ended(137, reason="OOMKilled", message="")},
+    ]
+    diagnosis = diagnose(pod(phase="Failed", containerStatuses=statuses))
+    assert diagnosis == Diagnosis(Word.OUT_OF_MEMORY, "", 137)
+
+
+def test_an_init_container_counts_as_well() -> None:
+    seen = pod(phase="Pending", initContainerStatuses=[{"name": "init", "state": waiting("ErrImagePull", "no such")}])
+    assert str(diagnose(seen)) == "image_pull: ErrImagePull: no such"
+
+
+def test_it_reads_word_exit_code_and_kubernetes_words() -> None:
+    seen = pod(phase="Failed", state=ended(1, message="Traceback:\n  ValueError: no data\n"))
+    assert str(diagnose(seen)) == "non_zero_exit, exit code 1: Traceback: ValueError: no data"
+
+
+def test_of_a_long_message_the_end_is_kept() -> None:
+    diagnosis = diagnose(pod(phase="Failed", state=ended(1, message="x" * 5000 + " the reason")))
+    assert diagnosis is not None
+    assert diagnosis.detail.endswith("the reason")
+    assert len(diagnosis.detail) < 700
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_so"), [("InvalidImageName", True), ("ErrImageNeverPull", True), ("ImagePullBackOff", False)]
+)
+def test_some_waiting_is_hopeless(reason: str, is_so: bool) -> None:
+    assert is_hopeless(pod(phase="Pending", state=waiting(reason))) is is_so
+
+
+def test_who_was_not_taken_away_has_no_disruption() -> None:
+    assert disruption_of(pod()) is None
+    assert disruption_of({"metadata": {}}) is None

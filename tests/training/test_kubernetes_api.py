@@ -1,0 +1,120 @@
+"""A request says what it wants, and an answer what it means."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_together.exceptions import (
+    AuthenticationError,
+    MalformedAnswerError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    RequestRefusedError,
+    ServerError,
+    SpecError,
+)
+from airflow_provider_together.training import kubernetes_api
+from airflow_provider_together.training.kubernetes_api import is_conflict, read_answer
+
+CALL = kubernetes_api.get_job("default", "train")
+
+
+def status(message: str) -> bytes:
+    return json.dumps({"kind": "Status", "message": message}).encode()
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [
+        (400, RequestRefusedError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, RequestRefusedError),
+        (422, RequestRefusedError),
+        (302, RequestRefusedError),
+        (408, ServerError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (503, ServerError),
+    ],
+)
+def test_a_status_is_an_error_of_its_kind(answered: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=f"read job 'train' .* answered {answered}: as it is") as caught:
+        read_answer(CALL, answered, {}, status("as  it\nis"))
+    assert type(caught.value) is kind
+
+
+def test_only_a_conflict_is_one() -> None:
+    def is_one(answered: int) -> bool:
+        return is_conflict(kubernetes_api.error_for_status(CALL, answered, {}, b""))
+
+    assert [answered for answered in (400, 404, 409, 422, 429, 500) if is_one(answered)] == [409]
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("soon", None), ("", None), ("-1", None)])
+@pytest.mark.parametrize("answered", [429, 503])
+def test_a_server_that_asks_for_time_is_heard(answered: int, header: str, seconds: float | None) -> None:
+    error = kubernetes_api.error_for_status(CALL, answered, {"retry-after": header}, b"")
+    assert getattr(error, "retry_after", "") == seconds
+
+
+@pytest.mark.parametrize("content", [b"no json", b"[1]", b"\xff"])
+def test_what_cannot_be_read_is_told(content: bytes) -> None:
+    with pytest.raises(MalformedAnswerError):
+        read_answer(CALL, 200, {}, content)
+
+
+def test_of_a_list_the_objects_are_read() -> None:
+    pods = kubernetes_api.list_pods("default", "train")
+    assert read_answer(pods, 200, {}, b'{"items": [{"a": 1}, 7]}') == [{"a": 1}]
+    assert read_answer(pods, 200, {}, b'{"items": null}') == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"plain text", ": plain text"), (b"", ""), (b"{}", ""), (b"[]", ": []")]
+)
+def test_a_server_is_quoted_whatever_it_says(content: bytes, said: str) -> None:
+    message = str(kubernetes_api.error_for_status(CALL, 500, {}, content))
+    assert message.endswith(f"answered 500{said}")
+
+
+def test_a_long_quotation_is_cut() -> None:
+    assert len(str(kubernetes_api.error_for_status(CALL, 500, {}, b"x" * 10_000))) < 1000
+
+
+def test_a_log_is_asked_for_as_it_is_wanted() -> None:
+    call = kubernetes_api.read_log("default", "p", since="2026-01-01T00:00:00Z", limit=10, tail=5, follow=True)
+    assert call.path == "/api/v1/namespaces/default/pods/p/log"
+    assert call.params == {
+        "container": "train",
+        "timestamps": "true",
+        "follow": "true",
+        "sinceTime": "2026-01-01T00:00:00Z",
+        "limitBytes": "10",
+        "tailLines": "5",
+    }
+    assert kubernetes_api.read_log("default", "p").params == {"container": "train", "timestamps": "true"}
+    assert read_answer(call, 200, {}, b"as it is") == b"as it is"
+
+
+def test_a_deletion_takes_the_pods_with_it_and_spares_a_job_of_the_same_name() -> None:
+    call: Any = kubernetes_api.delete_job("default", "train", uid="u1")
+    assert call.body["propagationPolicy"] == "Foreground"
+    assert call.body["preconditions"] == {"uid": "u1"}
+    assert "preconditions" not in (kubernetes_api.delete_job("default", "train").body or {})
+
+
+def test_events_of_one_pod_or_of_all_are_asked_for() -> None:
+    assert kubernetes_api.list_pod_events("default").params["fieldSelector"] == "involvedObject.kind=Pod"
+    assert kubernetes_api.list_pod_events("default", "p").params["fieldSelector"].endswith(",involvedObject.name=p")
+
+
+def test_a_name_cannot_lead_to_another_path() -> None:
+    assert kubernetes_api.get_pod("default", "a/b").path.endswith("/pods/a%2Fb")
+    with pytest.raises(SpecError):
+        kubernetes_api.get_pod("default", "..")
