@@ -15,6 +15,13 @@ from airflow.sdk import DAG, BaseOperator
 
 from tests.dag_runs import Run, run_dag
 
+try:
+    from airflow.sdk.exceptions import TaskDeferred
+except ImportError:  # before 3.2
+    from airflow.exceptions import TaskDeferred  # type: ignore[no-redef,attr-defined,unused-ignore]
+
+__all__ = ["ENDLESS", "VOLUME", "Killed", "TaskDeferred", "meanwhile", "python", "run_task", "wait_until"]
+
 #: The name of the volume that is attached to each cluster.
 VOLUME = "data"
 _PATIENCE_SECONDS = 60.0
@@ -65,15 +72,35 @@ def meanwhile(is_time: Callable[[], object], act: Callable[[], object]) -> Itera
 
 
 class Killed(BaseOperator):
-    """Runs a task and kills it as Airflow's signal handler does, as soon as the time has come."""
+    """
+    Runs a task and kills it as Airflow's signal handler does, as soon as the time has come.
 
-    def __init__(self, *, inner: Any, when: Callable[[], object], **kwargs: Any) -> None:
+    :param before: what happens just before, and nobody else's request comes between.
+    :param after: what is looked at just after, before the task goes on.
+    """
+
+    def __init__(
+        self,
+        *,
+        inner: Any,
+        when: Callable[[], object],
+        before: Callable[[], object] = bool,
+        after: Callable[[], object] = bool,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.inner = inner
         self.when = when
+        self.before = before
+        self.after = after
 
     def execute(self, context: Any) -> None:
-        before = signal.signal(signal.SIGALRM, lambda *_: self.inner.on_kill())
+        def handle(*_: object) -> None:
+            self.before()
+            self.inner.on_kill()
+            self.after()
+
+        before = signal.signal(signal.SIGALRM, handle)
         try:
             with meanwhile(self.when, lambda: os.kill(os.getpid(), signal.SIGALRM)):
                 self.inner.execute(context)

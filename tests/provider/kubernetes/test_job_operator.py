@@ -27,7 +27,16 @@ from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.manifests import TAKEN_ANNOTATION
 from tests.dag_runs import Run, run_dag
-from tests.provider.kubernetes.support import ENDLESS, VOLUME, Killed, meanwhile, python, run_task, wait_until
+from tests.provider.kubernetes.support import (
+    ENDLESS,
+    VOLUME,
+    Killed,
+    TaskDeferred,
+    meanwhile,
+    python,
+    run_task,
+    wait_until,
+)
 from tests.provider.kubernetes.worker import SameRun
 from tests.provider.test_hook import SPEC
 
@@ -430,6 +439,40 @@ def test_a_kill_while_the_job_is_being_made_removes_it(
     wait_until(lambda: is_clean(kubernetes))
 
 
+def deletions(kubernetes: KubernetesHandle) -> int:
+    return sum(request.method == "DELETE" and "/jobs/" in request.path for request in kubernetes.requests)
+
+
+def test_the_deletion_is_asked_for_inside_of_the_signal_handler(cluster_id: str, kubernetes: KubernetesHandle) -> None:
+    asked: list[int] = []
+    inner = job(cluster_id, ENDLESS)
+    with DAG("killed", schedule=None) as dag:
+        Killed(
+            task_id="train",
+            inner=inner,
+            when=lambda: runs(kubernetes),
+            after=lambda: asked.append(deletions(kubernetes)),
+        )
+    assert run_dag(dag).state == "failed"
+    assert asked == [1]
+    assert deletions(kubernetes) == 1
+
+
+def test_a_deletion_that_failed_inside_of_the_handler_is_caught_up(
+    cluster_id: str, kubernetes: KubernetesHandle
+) -> None:
+    inner = job(cluster_id, ENDLESS)
+    with DAG("killed", schedule=None) as dag:
+        Killed(
+            task_id="train",
+            inner=inner,
+            when=lambda: runs(kubernetes),
+            before=lambda: kubernetes.fail_next(503, path_contains="/jobs/", method="GET"),
+        )
+    assert run_dag(dag).state == "failed"
+    wait_until(lambda: is_clean(kubernetes))
+
+
 def test_a_kill_before_anything_was_made_asks_for_nothing() -> None:
     job("c", ENDLESS).on_kill()
 
@@ -512,8 +555,6 @@ class Abandoned(GPUClusterJobOperator):
     """Stands for a task whose deferral Airflow ends without an event."""
 
     def execute(self, context: Any) -> Any:
-        from airflow.sdk.exceptions import TaskDeferred
-
         try:
             return super().execute(context)
         except TaskDeferred:

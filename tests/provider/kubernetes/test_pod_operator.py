@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.sdk import DAG
 
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
@@ -19,8 +21,18 @@ from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.operators.kubernetes import GPUClusterPodOperator
+from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger
 from tests.dag_runs import Run, run_dag
-from tests.provider.kubernetes.support import ENDLESS, VOLUME, Killed, meanwhile, python, run_task, wait_until
+from tests.provider.kubernetes.support import (
+    ENDLESS,
+    VOLUME,
+    Killed,
+    TaskDeferred,
+    meanwhile,
+    python,
+    run_task,
+    wait_until,
+)
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -187,6 +199,22 @@ def test_a_kubeconfig_of_the_machine_is_not_read(
     config.write_text("clusters: []")
     monkeypatch.setenv("KUBECONFIG", str(config))
     assert run_pod(cluster_id, "print(1)", deferrable=True).state == "success"
+
+
+def test_it_defers_to_a_trigger_of_its_own() -> None:
+    theirs = KubernetesPodTrigger(
+        pod_name="p",
+        pod_namespace="default",
+        trigger_start_time=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+        base_container_name="base",
+        config_dict={"users": "secret"},
+    )
+    operator = GPUClusterPodOperator(task_id="train", cluster_id="c", together_conn_id="gpus")
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.defer(trigger=theirs, method_name="trigger_reentry")
+    trigger = deferred.value.trigger
+    assert isinstance(trigger, GPUClusterPodTrigger)
+    assert (trigger.cluster_id, trigger.together_conn_id, trigger.config_dict) == ("c", "gpus", None)
 
 
 def test_a_kill_deletes_the_pod(cluster_id: str, kubernetes: KubernetesHandle) -> None:
