@@ -6,7 +6,7 @@ A template may render any value as text, so each reader takes the text as well. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,20 @@ def seconds_of(name: str, value: Any) -> float:
     if isinstance(value, bool) or not 0 < seconds < float("inf"):
         raise SpecError([f"{name}={value!r} is wrong: give a timedelta or a number of seconds above 0"])
     return float(seconds)
+
+
+def check_literals(values: Mapping[str, Any], *, durations: Iterable[str] = (), flags: Iterable[str] = ()) -> None:
+    """
+    Check those durations and flags that are known before the DAG runs; None is always allowed.
+
+    :param values: the parameters by their names.
+    :raises SpecError: if one is wrong.
+    """
+    for names, read in ((durations, seconds_of), (flags, truth_of)):
+        for name in names:
+            value = values[name]
+            if isinstance(value, timedelta) or is_literal(value):
+                read(name, value)
 
 
 def truth_of(name: str, value: Any) -> bool:

@@ -80,7 +80,7 @@ MAY_HAVE = {
     "api.answer": {"httpx"},
 }
 #: Extras, and the only modules that may import them when they are imported themselves.
-KUBERNETES = {"hooks.kubernetes", "operators.kubernetes", "operators.kubernetes_pod", "triggers.kubernetes"}
+KUBERNETES = {"hooks.kubernetes", "hooks.kubernetes_driver", "operators.kubernetes_pod", "triggers.kubernetes"}
 SLURM = {"hooks.login_host", "hooks.slurm", "operators.slurm", "triggers.slurm"}
 EXTRAS = {
     "airflow.providers.cncf": KUBERNETES,

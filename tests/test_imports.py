@@ -53,7 +53,11 @@ OPERATORS = {
     "operators.waiting",
 }
 SENSOR = {*LIGHT, *WAITING, "sensors", "sensors.gpu_cluster"}
-TRIGGER = {*LIGHT, "api.verdict", "triggers", "triggers.gpu_cluster"}
+TRIGGER = {*LIGHT, "api.verdict", "hooks.ended_task", "triggers", "triggers.gpu_cluster"}
+#: What operators have in common that train on a cluster.
+TRAINING = {*LIGHT, *WAITING, "operators", "operators.base", "operators.mapping", "training"}
+JOB = {*TRAINING, "api.naming", "operators.kubernetes", "training.job_name", "training.job_spec"}
+SLURM = {*TRAINING, "hooks.background", "operators.slurm", "training.slurm", "training.slurm_options"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.
 OF_TASKS = ("airflow.models", "airflow.providers", "airflow.triggers.base")
@@ -77,6 +81,8 @@ def is_of(name: str, root: str) -> bool:
     [
         ("hooks.together", LIGHT, {"airflow"}),
         ("operators.gpu_cluster", OPERATORS, {"airflow"}),
+        ("operators.kubernetes", JOB, {"airflow"}),
+        ("operators.slurm", SLURM, {"airflow"}),
         ("sensors.gpu_cluster", SENSOR, {"airflow"}),
         ("triggers.gpu_cluster", TRIGGER, {"airflow", "pydantic"}),  # the latter by Airflow's base of triggers
     ],
@@ -90,6 +96,9 @@ def test_an_import_brings_no_engine_and_no_package(
     assert packages - {PACKAGE} - sys.stdlib_module_names <= foreign
 
 
-@pytest.mark.parametrize("module", ["hooks.together", "operators.gpu_cluster", "sensors.gpu_cluster"])
+@pytest.mark.parametrize(
+    "module",
+    ["hooks.together", "operators.gpu_cluster", "operators.kubernetes", "operators.slurm", "sensors.gpu_cluster"],
+)
 def test_what_a_dag_imports_brings_nothing_of_airflow_that_only_tasks_need(module: str, tmp_path: Path) -> None:
     assert [name for name in brought_by(module, tmp_path) if any(is_of(name, root) for root in OF_TASKS)] == []

@@ -71,6 +71,46 @@ class Clock:
         return self._offset + time.monotonic()
 
 
+def drive(flow: Flow[T], do: Callable[[Step], Any]) -> T:
+    """
+    Run a flow to its end.
+
+    :param do: does a step; what comes of it, or the error that it raises, goes back into the flow.
+    """
+    try:
+        step = next(flow)
+        while True:
+            try:
+                answer = do(step)
+            except TogetherError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        flow.close()
+
+
+async def adrive(flow: Flow[T], do: Callable[[Step], Awaitable[Any]]) -> T:
+    """See :func:`drive`."""
+    try:
+        step = next(flow)
+        while True:
+            try:
+                answer = await do(step)
+            except TogetherError as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(answer)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        flow.close()
+
+
 class _Driver:
     """What both drivers share: settings, dialect and the clock."""
 
@@ -80,7 +120,7 @@ class _Driver:
         self.now = Clock()
 
     def _arguments(self, call: Call[Any]) -> dict[str, Any]:
-        return retrying(call, retries=self.settings.retries, before_sleep=_log_repetition)
+        return retrying(call, retries=self.settings.retries, before_sleep=log_repetition)
 
 
 class Client(_Driver):
@@ -125,20 +165,7 @@ class Client(_Driver):
         :param note: gets each note of the flow before the flow goes on.
         :param sleep: waits that many seconds; what it raises ends the flow.
         """
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    answer = self._do(step, note, sleep)
-                except TogetherError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        finally:
-            flow.close()
+        return drive(flow, lambda step: self._do(step, note, sleep))
 
     def close(self) -> None:
         """Close all connections."""
@@ -202,20 +229,7 @@ class AsyncClient(_Driver):
 
     async def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.run`."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    answer = await self._do(step, note, sleep)
-                except TogetherError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        finally:
-            flow.close()
+        return await adrive(flow, lambda step: self._do(step, note, sleep))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -382,6 +396,7 @@ def _quiet_httpx() -> Iterator[None]:
 logging.getLogger("httpx").addFilter(lambda record: record.levelno > logging.INFO or not _is_ours.get())
 
 
-def _log_repetition(state: RetryCallState) -> None:
+def log_repetition(state: RetryCallState) -> None:
+    """Say that a request is sent again, and why."""
     error = state.outcome.exception() if state.outcome is not None else None
     log.warning("%s; trying again in %.1f s.", error, state.upcoming_sleep)

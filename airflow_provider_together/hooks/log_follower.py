@@ -19,7 +19,7 @@ from airflow_provider_together.training.job_state import RankPhase, Terms, look_
 from airflow_provider_together.training.pod_log import LineReader, LogCursor
 
 if TYPE_CHECKING:
-    from airflow_provider_together.hooks.kubernetes import KubernetesDriver
+    from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
     from airflow_provider_together.training.job_state import Rank
 
 log = logging.getLogger(__name__)

@@ -181,12 +181,12 @@ class TogetherHook(BaseHook):
 
         :raises ConfigurationError: if the cluster has none (yet).
         """
-        text = self.get_gpu_cluster(cluster_id).kubeconfig()
-        if text is None:
-            message = f"cluster {cluster_id} has no kubeconfig: wait until it is READY"
-            raise ConfigurationError(message)
-        mask_kubeconfig(text)
-        return text
+        return _masked_kubeconfig(cluster_id, self.get_gpu_cluster(cluster_id))
+
+    async def aget_kubeconfig(self, cluster_id: str) -> str:
+        """See :meth:`get_kubeconfig`; for the triggerer."""
+        async with self.async_client() as client:
+            return _masked_kubeconfig(cluster_id, await client.send(client.dialect.get_cluster(cluster_id)))
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
@@ -240,3 +240,12 @@ class TogetherHook(BaseHook):
             raise ConfigurationError(message) from found
         mask_secret(settings.api_key)
         return settings
+
+
+def _masked_kubeconfig(cluster_id: str, cluster: Cluster) -> str:
+    text = cluster.kubeconfig()
+    if text is None:
+        message = f"cluster {cluster_id} has no kubeconfig: wait until it is READY"
+        raise ConfigurationError(message)
+    mask_kubeconfig(text)
+    return text

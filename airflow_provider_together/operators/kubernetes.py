@@ -33,7 +33,7 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import default_deferrable, is_literal, seconds_of, truth_of
+from airflow_provider_together.parameters import check_literals, default_deferrable, seconds_of, truth_of
 from airflow_provider_together.training.job_spec import JobParameters
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.call import Flow, Note
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.specs import Spec
-    from airflow_provider_together.hooks.kubernetes import KubernetesDriver
+    from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
     from airflow_provider_together.operators.kubernetes_pod import GPUClusterPodOperator
     from airflow_provider_together.training.job_flows import Started
     from airflow_provider_together.training.job_spec import JobSpec
@@ -226,22 +226,17 @@ class GPUClusterJobOperator(TogetherOperator):
     def check_parameters(self) -> None:
         """See :meth:`TogetherOperator.check_parameters`."""
         super().check_parameters()
-        for name in ("start_timeout", "timeout", "poll_interval"):
-            value = getattr(self, name)
-            if isinstance(value, timedelta) or is_literal(value):
-                seconds_of(name, value)
-        for name in ("deferrable", "get_logs", "delete_on_finish"):
-            value = getattr(self, name)
-            if value is not None and is_literal(value):
-                truth_of(name, value)
+        check_literals(
+            vars(self),
+            durations=("start_timeout", "timeout", "poll_interval"),
+            flags=("deferrable", "get_logs", "delete_on_finish"),
+        )
 
     @cached_property
     def driver(self) -> KubernetesDriver:
         """What talks to the cluster's Kubernetes."""
-        from airflow_provider_together.hooks.kubernetes import (  # noqa: PLC0415 - for a task only
-            GPUClusterKubernetesHook,
-            KubernetesDriver,
-        )
+        from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver  # noqa: PLC0415
 
         hook = GPUClusterKubernetesHook(self.cluster_id, self.together_conn_id, repeats=False)
         return KubernetesDriver(hook)

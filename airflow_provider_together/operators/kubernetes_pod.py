@@ -15,17 +15,18 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.sdk import BaseOperatorLink
 from kubernetes.client import models as k8s  # type: ignore[import-untyped]
 
+from airflow_provider_together.api.specs import GPUS_PER_NODE
 from airflow_provider_together.compat import AirflowException, AirflowSkipException
 from airflow_provider_together.exceptions import SpecError, TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook, KubernetesDriver
+from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
+from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
 from airflow_provider_together.parameters import is_literal
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.cluster import (
-    GPUS_PER_NODE,
     check_cluster,
     check_share,
     gpus_of_node,

@@ -31,7 +31,7 @@ from airflow_provider_together.hooks.background import BackgroundLoop
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import default_deferrable, is_literal, seconds_of, truth_of
+from airflow_provider_together.parameters import check_literals, default_deferrable, is_literal, seconds_of, truth_of
 from airflow_provider_together.training import slurm, slurm_options
 from airflow_provider_together.training.slurm import Ending, SlurmJob
 
@@ -181,14 +181,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
             raise SpecError(["give script or script_file, one of them"])
         if self.login is None and self.ssh_conn_id is None:
             raise SpecError(["login is missing: give your user name at Together, or ssh_conn_id"])
-        for name in ("get_logs", "deferrable"):
-            value = getattr(self, name)
-            if value is not None and is_literal(value):
-                truth_of(name, value)
-        for name in ("poll_interval", "timeout"):
-            value = getattr(self, name)
-            if isinstance(value, timedelta) or is_literal(value):
-                seconds_of(name, value)
+        check_literals(vars(self), durations=("poll_interval", "timeout"), flags=("get_logs", "deferrable"))
         if all(is_literal(value) for value in (self.sbatch_options or {}, self.env or {})):
             slurm_options.checked_environment(self.env, slurm_options.option_words(self.sbatch_options))
         if self.output_path is not None and is_literal(self.output_path):

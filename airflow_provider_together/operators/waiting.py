@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow_provider_together.api.verdict import REACTIONS, Reaction
 from airflow_provider_together.hooks.deferral import defer
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import (
-    choice,
-    default_deferrable,
-    is_literal,
-    seconds_of,
-    truth_of,
-)
+from airflow_provider_together.parameters import check_literals, choice, default_deferrable, seconds_of
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.polling import Look, ReadyWait
@@ -71,14 +65,7 @@ class ReadyWaitingOperator(TogetherOperator):
         super().check_parameters()
         choice("on_degraded", self.on_degraded, REACTIONS)
         choice("on_paused", self.on_paused, REACTIONS)
-        for name in ("deferrable", *self.flags):
-            value = getattr(self, name)
-            if value is not None and is_literal(value):
-                truth_of(name, value)
-        for name in ("poll_interval", "timeout"):
-            value = getattr(self, name)
-            if isinstance(value, timedelta) or is_literal(value):
-                seconds_of(name, value)
+        check_literals(vars(self), durations=("poll_interval", "timeout"), flags=("deferrable", *self.flags))
 
     @property
     def is_deferrable(self) -> bool:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.phase import Phase
+from airflow_provider_together.api.specs import GPUS_PER_NODE
 from airflow_provider_together.exceptions import ClusterGoneError, ConfigurationError, SpecError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
-
-#: GPUs of one of Together's nodes.
-GPUS_PER_NODE = 8
 
 _LOST = frozenset({Phase.DELETING, Phase.GONE, Phase.FAILED})
 

@@ -264,7 +264,6 @@ class JobWatch:
     """
     Waiting for a job.
 
-    :param num_nodes: its ranks.
     :param poll_interval: seconds between two looks.
     :param reads_log: whether each look reads on in the log of rank 0.
     :param saves_logs: whether the end of the other ranks' logs is read when the job has failed.

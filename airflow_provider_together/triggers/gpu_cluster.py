@@ -8,7 +8,6 @@ Airflow's own deferral timeout would end the task without giving it a chance to 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_together.api.verdict import Reaction, Verdict
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
+from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.hooks.ended_task import undo_if_over
 from airflow_provider_together.hooks.together import TogetherHook
 
 if TYPE_CHECKING:
@@ -27,14 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that ``on_kill`` waits for the deletion; Airflow cuts it off after 30.
-_KILL_SECONDS = 25.0
 #: Seconds that a killed task's cluster is tried to be deleted. The deletion goes on in the triggerer after
 #: ``on_kill`` has returned, since Together may fail for longer than that.
 _DELETION_SECONDS = 1800.0
-
-#: Deletions under way. The event loop keeps only weak references to its tasks.
-_deletions: set[asyncio.Task[None]] = set()
 
 WaitFor = Literal["ready", "gone"]
 
@@ -116,37 +111,18 @@ class GPUClusterTrigger(BaseTrigger):
         yield TriggerEvent(event_of(self.cluster_id, look))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """
-        Delete the cluster if a user has ended the task (Airflow 3.3 and later).
-
-        The triggerer cancels this method again in every round, about once a second, and calls it
-        also for a task that lives on elsewhere. So the deletion is a task of its own that outlives the
-        cancels, and asks for the task's state first.
-        """
-        if not self.delete_on_kill:
-            return
-        deletion = asyncio.create_task(self._delete_if_over())
-        _deletions.add(deletion)
-        deletion.add_done_callback(_deletions.discard)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _KILL_SECONDS
-        while not deletion.done() and loop.time() < end:
-            try:
-                await asyncio.wait({deletion}, timeout=end - loop.time())
-            except asyncio.CancelledError:
-                continue
+        """Delete the cluster if a user has ended the task (Airflow 3.3 and later)."""
+        if self.delete_on_kill:
+            await undo_if_over(self, self._delete, what=f"Cluster {self.cluster_id}")
 
     async def cleanup(self) -> None:
         """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
         if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
             await self.on_kill()
 
-    async def _delete_if_over(self) -> None:
+    async def _delete(self) -> None:
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a triggerer only
 
-        if not await is_task_over(self):
-            log.info("Cluster %s is left alive: its task was moved or cleared, not ended.", self.cluster_id)
-            return
         log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
         async with TogetherHook(self.together_conn_id).async_client() as client:
             now = client.now()

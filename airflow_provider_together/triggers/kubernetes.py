@@ -20,7 +20,8 @@ from airflow_provider_together.api.call import Note
 from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.ended_task import undo_if_over
-from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook, AsyncKubernetesDriver
+from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook
+from airflow_provider_together.hooks.kubernetes_driver import AsyncKubernetesDriver
 from airflow_provider_together.training.job_flows import JobWatch, LogLines, remove_job, watch_job
 from airflow_provider_together.training.job_state import JobState, JobVerdict, Terms
 

@@ -7,7 +7,6 @@ looked at, and what a look means, is the same as in a worker.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -15,9 +14,10 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
+from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.exceptions import PermanentError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.hooks.ended_task import undo_if_over
 from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook, is_cluster_gone
 from airflow_provider_together.hooks.together import TogetherHook
@@ -25,13 +25,8 @@ from airflow_provider_together.training.slurm import UNREACHABLE, Ending, JobWai
 
 log = logging.getLogger(__name__)
 
-#: Seconds that ``on_kill`` waits for the cancellation; Airflow cuts it off after 30.
-_KILL_SECONDS = 25.0
 #: Seconds that a killed task's job is tried to be cancelled, in the triggerer, after ``on_kill`` has returned.
 _CANCEL_SECONDS = 1800.0
-
-#: Cancellations under way. The event loop keeps only weak references to its tasks.
-_cancellations: set[asyncio.Task[None]] = set()
 
 
 class GPUClusterSlurmTrigger(BaseTrigger):
@@ -115,25 +110,9 @@ class GPUClusterSlurmTrigger(BaseTrigger):
         yield TriggerEvent(event_of(self._job, ending))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
-        """
-        Cancel the job if a user has ended the task (Airflow 3.3 and later).
-
-        As in :class:`~airflow_provider_together.triggers.gpu_cluster.GPUClusterTrigger`, the cancellation is a task of
-        its own: the triggerer cancels this method again about once a second, and calls it also for a task that lives
-        on elsewhere.
-        """
-        if not self.cancel_on_kill:
-            return
-        cancellation = asyncio.create_task(self._cancel_if_over())
-        _cancellations.add(cancellation)
-        cancellation.add_done_callback(_cancellations.discard)
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _KILL_SECONDS
-        while not cancellation.done() and loop.time() < end:
-            try:
-                await asyncio.wait({cancellation}, timeout=end - loop.time())
-            except asyncio.CancelledError:
-                continue
+        """Cancel the job if a user has ended the task (Airflow 3.3 and later)."""
+        if self.cancel_on_kill:
+            await undo_if_over(self, self._cancel, what=str(self._job))
 
     async def cleanup(self) -> None:
         """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
@@ -144,10 +123,7 @@ class GPUClusterSlurmTrigger(BaseTrigger):
     def _job(self) -> SlurmJob:
         return SlurmJob(self.digest, self.attempt, self.job_id)
 
-    async def _cancel_if_over(self) -> None:
-        if not await is_task_over(self):
-            log.info("%s goes on: its task was moved or cleared, not ended.", self._job)
-            return
+    async def _cancel(self) -> None:
         log.info("The task that waited for %s was ended; cancelling the job.", self._job)
         async with SlurmHook(Address(**self.address)) as hook:
             if trouble := await hook.cancel(self._job, deadline=time.time() + _CANCEL_SECONDS):

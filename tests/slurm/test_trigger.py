@@ -196,4 +196,4 @@ def say_that_the_task_is_over(monkeypatch: pytest.MonkeyPatch, *, is_over: bool)
         del trigger
         return is_over
 
-    monkeypatch.setattr("airflow_provider_together.triggers.slurm.is_task_over", answer)
+    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.is_task_over", answer)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from airflow_provider_together.api.call import Call, Flow, Note, Pause
+from airflow_provider_together.api.client import drive
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.training.job_flows import ClusterQuestion
 from airflow_provider_together.training.kubernetes_api import read_answer
@@ -40,18 +41,7 @@ class Kubernetes:
 
     def run(self, flow: Flow[T]) -> T:
         """Run a flow to its end, as the drivers do."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    answer = self._do(step)
-                except TogetherError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        return drive(flow, self._do)
 
     @property
     def told(self) -> list[str]:

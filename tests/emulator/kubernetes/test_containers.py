@@ -145,9 +145,9 @@ def test_children_count_towards_the_limit(lab: Lab) -> None:
 
 def test_init_containers_run_before_and_one_after_another(lab: Lab) -> None:
     volumes = [{"name": "work", "emptyDir": {}}]
-    mounts = [{"name": "work", "mountPath": "/work"}]
-    init = [container(f"sleep 0.1; echo {n} >> /work/order", name=f"init-{n}", volumeMounts=mounts) for n in (1, 2)]
-    main = container("cat /work/order", volumeMounts=mounts)
+    mounts = [{"name": "work", "mountPath": "/scratch"}]
+    init = [container(f"sleep 0.1; echo {n} >> /scratch/order", name=f"init-{n}", volumeMounts=mounts) for n in (1, 2)]
+    main = container("cat /scratch/order", volumeMounts=mounts)
     assert lab.output(initContainers=init, containers=[main], volumes=volumes) == "1\n2\n"
 
 
@@ -198,9 +198,9 @@ def test_it_ends_also_while_another_container_of_the_pod_goes_on(lab: Lab) -> No
 
 
 def test_the_working_folder_is_the_one_that_is_given(lab: Lab) -> None:
-    volumes, mounts = [{"name": "w", "emptyDir": {}}], [{"name": "w", "mountPath": "/work"}]
-    script = "echo here > file; cat /work/file; basename $(pwd)"
-    one = container(script, volumeMounts=mounts, workingDir="/work")
+    volumes, mounts = [{"name": "w", "emptyDir": {}}], [{"name": "w", "mountPath": "/scratch"}]
+    script = "echo here > file; cat /scratch/file; basename $(pwd)"
+    one = container(script, volumeMounts=mounts, workingDir="/scratch")
     assert lab.output(containers=[one], volumes=volumes) == "here\nw\n"
     assert lab.output(containers=[container("basename $(pwd)", workingDir="/opt/app")]) == "app\n"
 

@@ -163,11 +163,11 @@ def test_a_part_of_a_volume_can_be_mounted(lab: Lab) -> None:
         ("/data/mnt/shared", "/data/mnt/shared"),
         ("/mnt/shared/deep/a /mnt/shared/deeper", "/other/a /real/shared/deeper"),
         ("in /mnt/shared.", "in /real/shared."),
-        ("/work/x", "/mnt/shared/x"),
+        ("/scratch/x", "/mnt/shared/x"),
     ],
 )
 def test_a_path_is_replaced_where_it_stands_for_the_mount(text: str, rewritten: str) -> None:
-    paths = {"/mnt/shared/": "/real/shared", "/mnt/shared/deep": "/other", "/work": "/mnt/shared"}
+    paths = {"/mnt/shared/": "/real/shared", "/mnt/shared/deep": "/other", "/scratch": "/mnt/shared"}
     rewrite = path_rewriter({path: Path(real) for path, real in paths.items()})
     assert rewrite(text) == rewritten
 

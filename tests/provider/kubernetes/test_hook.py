@@ -19,12 +19,8 @@ from airflow_provider_together.exceptions import (
     NotSentError,
     ServerError,
 )
-from airflow_provider_together.hooks.kubernetes import (
-    AsyncGPUClusterKubernetesHook,
-    AsyncKubernetesDriver,
-    GPUClusterKubernetesHook,
-    KubernetesDriver,
-)
+from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook, GPUClusterKubernetesHook
+from airflow_provider_together.hooks.kubernetes_driver import AsyncKubernetesDriver, KubernetesDriver
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.job_flows import ClusterQuestion
 

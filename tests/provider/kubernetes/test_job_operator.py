@@ -21,12 +21,13 @@ from airflow_provider_together.demo.process import LoggedProcess, stop_all
 from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook, KubernetesDriver
+from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
+from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.manifests import TAKEN_ANNOTATION
-from tests.dag_runs import Run, run_dag
+from tests.dag_runs import Run, SameRun, run_dag
 from tests.provider.kubernetes.support import (
     ENDLESS,
     VOLUME,
@@ -37,7 +38,6 @@ from tests.provider.kubernetes.support import (
     run_task,
     wait_until,
 )
-from tests.provider.kubernetes.worker import SameRun
 from tests.provider.test_hook import SPEC
 
 pytestmark = pytest.mark.usefixtures("database")

@@ -15,7 +15,8 @@ from blockbuster import blockbuster_ctx
 
 from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
-from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook, KubernetesDriver
+from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
+from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.training.job_flows import Started, start_job
 from airflow_provider_together.training.job_spec import JobSpec

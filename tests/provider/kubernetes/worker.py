@@ -6,24 +6,11 @@ Its run has the same date, and so the same id, whenever it is started: to the op
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
-from typing import Any
-
-from airflow.sdk import DAG
 
 from airflow_provider_together.operators import kubernetes
-from tests.dag_runs import run_dag
-
-_DATE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-class SameRun(DAG):
-    """A DAG of which there is one run only."""
-
-    def test(self, *arguments: Any, **more: Any) -> Any:
-        return super().test(*arguments, **{**more, "run_after": _DATE, "logical_date": _DATE})
+from tests.dag_runs import SameRun, run_dag
 
 
 def main() -> None:
