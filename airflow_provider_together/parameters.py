@@ -6,6 +6,7 @@ A template may render any value as text, so each reader takes the text as well. 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -94,3 +95,16 @@ def truth_of(name: str, value: Any) -> bool:
         return words[str(value).strip().lower()]
     except KeyError:
         raise SpecError([f"{name}={value!r} is wrong: give True or False"]) from None
+
+
+def check_extra(extra: str, *, package: str, needed_by: str) -> None:
+    """
+    Check that an extra of this package is installed, when the DAG is parsed: before a cluster is made to train on.
+
+    :param package: what the extra brings, by the name it is imported by; it is looked for, and not imported.
+    :param needed_by: the class that cannot do without.
+    :raises ImportError: if it is not, with what to install.
+    """
+    if importlib.util.find_spec(package) is None:
+        message = f"{needed_by} needs the package {package}: pip install 'airflow-provider-together[{extra}]'"
+        raise ImportError(message, name=package)

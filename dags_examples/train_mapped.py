@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from airflow.sdk import dag, task, task_group
-from linear_model import fit, loss, read_rows
 
-from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
 from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
 
-
-@task
-def train(cluster_id: str, learning_rate: float) -> tuple[float, float]:
-    """Fit a small model on the nodes of the cluster; return its loss and the learning rate."""
-    nodes = TogetherHook().get_gpu_cluster(cluster_id).gpu_worker_nodes
-    rows = read_rows()
-    return loss(fit(rows, nodes=len(nodes), learning_rate=learning_rate), rows), learning_rate
+TRAINING = Path(__file__).with_name("data_parallel.py").read_text()
 
 
 @task
-def best(results: list[tuple[float, float]]) -> float:
+def best(results: list[dict[str, Any]]) -> float:
     """Return the learning rate with the smallest loss."""
-    return min(results)[1]
+    return float(min(results, key=lambda result: result["loss"])["learning_rate"])
 
 
 @dag(schedule=None, catchup=False, tags=["together"])
 def train_mapped() -> None:
     @task_group
-    def trial(learning_rate: float) -> Any:
+    def trial(learning_rate: str) -> Any:
         with GPUClusterTaskGroup(
             "h100",
             region="us-central-8",
@@ -38,9 +32,16 @@ def train_mapped() -> None:
             driver_version="CUDA_12_8_570",
             billing_type="ON_DEMAND",
         ) as cluster:
-            return train(cluster.cluster_id, learning_rate)
+            train = GPUClusterJobOperator(
+                task_id="train",
+                cluster_id=cluster.cluster_id,
+                image="python:3.12-slim",
+                command=["python", "-c", TRAINING],
+                env_vars={"LEARNING_RATE": learning_rate},
+            )
+        return train.output
 
-    best(trial.expand(learning_rate=[0.05, 0.1, 0.2]))
+    best(trial.expand(learning_rate=["0.05", "0.1", "0.2"]))
 
 
 train_mapped()

@@ -45,16 +45,19 @@ class RunningEmulator:
 
 
 @contextmanager
-def running_emulator(*, speed: float) -> Iterator[RunningEmulator]:
+def running_emulator(*, speed: float, kubernetes: bool) -> Iterator[RunningEmulator]:
     """
     Run the emulator for the time of a ``with`` block.
 
     :param speed: simulated seconds per second.
+    :param kubernetes: whether its clusters have a Kubernetes, for which it needs Linux.
     :raises EmulatorError: with what it has said.
     """
     # It opens nothing but an emulator on this machine, so that it may stand on the command line.
     api_key = f"emulated-{secrets.token_hex(8)}"
     command = [sys.executable, "-m", _MODULE, "--port", "0", "--api-key", api_key, "--speed", str(speed)]
+    if kubernetes:
+        command.append("--kubernetes")
     with tempfile.TemporaryDirectory(prefix="together-emulator-") as folder:
         process = LoggedProcess(
             command,

@@ -98,13 +98,10 @@ def _wishes(dag_file: Path) -> list[Wish]:
 
 def _wishes_of(task: Any) -> list[Wish]:
     from airflow_provider_together.operators.base import TogetherOperator  # noqa: PLC0415
-    from airflow_provider_together.operators.gpu_cluster import (  # noqa: PLC0415
-        CreateGPUClusterOperator,
-        DeleteGPUClusterOperator,
-    )
+    from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator  # noqa: PLC0415
 
     operator = getattr(task, "operator_class", type(task))
-    if not issubclass(operator, TogetherOperator) or issubclass(operator, DeleteGPUClusterOperator):
+    if not issubclass(operator, TogetherOperator) or not operator.adds_costs:
         return []
     if not issubclass(operator, CreateGPUClusterOperator):
         message = f"task {task.task_id} is a {operator.__name__}, which may cost money on its own: leave it out"

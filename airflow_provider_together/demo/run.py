@@ -112,7 +112,9 @@ class _Demo:
     keep: bool
 
     def emulated(self, *, speed: float, api: str) -> bool:
-        with running_emulator(speed=speed) as emulator:
+        # A DAG of somebody's own may not need it, and then runs where there is none.
+        kubernetes = sys.platform == "linux" or self.dag_file == example_dag()
+        with running_emulator(speed=speed, kubernetes=kubernetes) as emulator:
             self.screen.line(f"The emulator plays Together ({api} API) at {emulator.url}, {speed:g} times as fast.")
             clusters = EmulatedClusters(emulator.url)
             return self._play(clusters, emulator.connection(api=api), grace=_GRACE, timeout=_LONGEST_RUN)

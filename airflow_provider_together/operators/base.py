@@ -67,6 +67,8 @@ class TogetherOperator(BaseOperator):
     spec_class: ClassVar[type[Spec] | None] = None
     #: Whether the operator makes clusters, and may have adopted one instead.
     makes_clusters: ClassVar[bool] = False
+    #: Whether it can make Together bill for more than is rented already.
+    adds_costs: ClassVar[bool] = True
 
     def __init__(self, *, together_conn_id: str = DEFAULT_CONNECTION, **kwargs: Any) -> None:
         super().__init__(**kwargs)

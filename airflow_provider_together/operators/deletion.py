@@ -51,6 +51,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
     :param timeout: seconds (or a timedelta) that it may take.
     """
 
+    adds_costs = False
     template_fields: Sequence[str] = (
         *TogetherOperator.template_fields,
         "cluster_id",

@@ -33,7 +33,7 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import check_literals, default_deferrable, seconds_of, truth_of
+from airflow_provider_together.parameters import check_extra, check_literals, default_deferrable, seconds_of, truth_of
 from airflow_provider_together.training.job_spec import JobParameters
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ _JOB_KEY = "job"
 
 def __getattr__(name: str) -> Any:
     if name == "GPUClusterPodOperator":
+        check_extra("kubernetes", package="kubernetes_asyncio", needed_by=name)
         from airflow_provider_together.operators import kubernetes_pod  # noqa: PLC0415 - see above
 
         return kubernetes_pod.GPUClusterPodOperator
@@ -152,6 +153,7 @@ class GPUClusterJobOperator(TogetherOperator):
         "pod_template": "json",
         "container_resources": "json",
     }
+    adds_costs = False
     spec_class: ClassVar[type[Spec] | None] = cast("Any", JobParameters)
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -188,6 +190,7 @@ class GPUClusterJobOperator(TogetherOperator):
         deferrable: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
+        check_extra("kubernetes", package="kubernetes_asyncio", needed_by=type(self).__name__)
         super().__init__(**kwargs)
         self.cluster_id = cast("str", cluster_id)
         self.image = image

@@ -31,7 +31,14 @@ from airflow_provider_together.hooks.background import BackgroundLoop
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import check_literals, default_deferrable, is_literal, seconds_of, truth_of
+from airflow_provider_together.parameters import (
+    check_extra,
+    check_literals,
+    default_deferrable,
+    is_literal,
+    seconds_of,
+    truth_of,
+)
 from airflow_provider_together.training import slurm, slurm_options
 from airflow_provider_together.training.slurm import Ending, SlurmJob
 
@@ -121,6 +128,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
         "poll_interval",
         "timeout",
     )
+    adds_costs = False
     template_fields_renderers: ClassVar[dict[str, str]] = {"script": "bash", "sbatch_options": "json", "env": "json"}
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -148,6 +156,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
         timeout: float | timedelta | str = timedelta(days=7),
         **kwargs: Any,
     ) -> None:
+        check_extra("slurm", package="asyncssh", needed_by=type(self).__name__)
         super().__init__(**kwargs)
         self.cluster_id = cast("str", cluster_id)
         self.region = cast("str | None", region)

@@ -11,21 +11,13 @@ from airflow_provider_together.emulator import Emulator
 
 #: In the API key, and in the kubeconfig of every cluster: what must never be found anywhere.
 CANARY_KEY = "sk-canary-key-7f3a9c"
-CANARY_TOKEN = "canary-kubeconfig-token-51d2e8"
-KUBECONFIG = f"""\
-apiVersion: v1
-kind: Config
-users:
-- name: admin
-  user:
-    token: {CANARY_TOKEN}
-"""
+CANARY_TOKEN = "emulated-token-"
 
 
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Emulator]:
     """The emulator that the real Airflow talks to: provisioning takes some five seconds."""
-    with Emulator(api_key=CANARY_KEY, speed=120.0, kube_config=KUBECONFIG) as running:
+    with Emulator(api_key=CANARY_KEY, speed=120.0, kubernetes=True) as running:
         yield running
 
 

@@ -22,7 +22,8 @@ DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in HE
 SWEEP = EXAMPLES / "sweep_forgotten_clusters.py"
 #: On the cluster's Kubernetes: what they run is a process of this machine.
 ON_KUBERNETES = [
-    EXAMPLES / f"{name}.py" for name in ("resume_from_checkpoint", "train_multi_node", "train_single_node")
+    EXAMPLES / f"{name}.py"
+    for name in ("resume_from_checkpoint", "train_mapped", "train_on_gpu_cluster", "train_single_node")
 ]
 #: On Slurm, which has tests of its own.
 ON_SLURM = EXAMPLES / "train_on_slurm.py"
@@ -104,13 +105,14 @@ def test_the_example_trains_on_the_nodes_and_leaves_no_cluster(
 ) -> None:
     run = run_dag(load(path, monkeypatch))
     assert run.state == "success"
-    result = run.value("h100.train")
+    result = run.value("best" if path.stem == "train_mapped" else "h100.train")
     assert {
         "resume_from_checkpoint": lambda: result["first_epoch"] == 101 and result["loss"] < 1e-6,
-        "train_multi_node": lambda: result["nodes"] == 2 and result["loss"] < 1e-6,
+        "train_mapped": lambda: result == 0.2,
+        "train_on_gpu_cluster": lambda: result["nodes"] == 2 and result["loss"] < 1e-6,
         "train_single_node": lambda: result["weight"] == pytest.approx(3),
     }[path.stem]()
-    assert len(kubernetes.clusters()) == 1
+    assert len(kubernetes.clusters()) == (3 if path.stem == "train_mapped" else 1)
     assert kubernetes.alive() == []
 
 
@@ -120,11 +122,11 @@ def test_a_training_that_crashes_on_the_nodes_fails_the_run_and_leaves_no_cluste
     path: Path, kubernetes: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dag = load(path, monkeypatch)
-    train: Any = dag.get_task("h100.train")
+    train: Any = next(one for one in dag.tasks if one.task_id.endswith("h100.train"))
     monkeypatch.setattr(train, "retries", 0)
     monkeypatch.setattr(train, "cmds" if hasattr(train, "cmds") else "command", ["python", "-c", "raise SystemExit(3)"])
     run = run_dag(dag)
-    assert run.states["h100.train"] == "failed"
+    assert {state for name, state in run.states.items() if name.startswith(train.task_id)} == {"failed"}
     assert run.state == "failed"
     assert kubernetes.alive() == []
 

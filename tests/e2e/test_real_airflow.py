@@ -51,9 +51,8 @@ def test_the_training_ran_on_the_nodes_and_learned(stack: AirflowStack, finished
     result = stack.api.xcom(finished_run, "h100.train")
     if isinstance(result, str):
         result = json.loads(result)
-    assert result["gpus"] == 16
-    assert len(result["nodes"]) == 2
-    assert result["loss_after"] < result["loss_before"] / 100
+    assert result["nodes"] == 2
+    assert result["loss"] < 1e-6
 
 
 def test_the_button_in_the_ui_leads_to_the_console(stack: AirflowStack, finished_run: Run) -> None:
@@ -74,7 +73,7 @@ def test_the_wait_is_told_by_changes_not_by_looks(stack: AirflowStack, finished_
 
 def test_a_failing_training_gives_the_cluster_back_and_fails_the_run(stack: AirflowStack, cloud: Emulator) -> None:
     text = (EXAMPLES / "train_on_gpu_cluster.py").read_text()
-    text = text.replace("rows = read_rows()", 'raise RuntimeError("the training crashed")')
+    text = text.replace("TRAINING]", "\"raise SystemExit('the training crashed')\"]")
     stack.dags.write("failing.py", text.replace("train_on_gpu_cluster", "failing_training"))
     run = stack.start_run("failing_training")
     assert stack.wait_for_run(run) == "failed"

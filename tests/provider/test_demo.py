@@ -269,6 +269,11 @@ def test_the_canonical_dag_asks_for_sixteen_gpus_for_a_day() -> None:
     assert read_plan(example_dag()) == [replace(WISH, task_id="h100.create")]
 
 
+@pytest.mark.parametrize("name", ["train_single_node.py", "train_on_slurm.py"])
+def test_a_training_on_what_is_rented_adds_nothing(name: str) -> None:
+    assert [wish.task_id for wish in read_plan(example_dag().with_name(name))] == ["h100.create"]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -29,7 +29,6 @@ _MUTABLE_OF_JOB = (
     "backoffLimit",
     "ttlSecondsAfterFinished",
     "podFailurePolicy",
-    "maxFailedIndexes",
 )
 
 

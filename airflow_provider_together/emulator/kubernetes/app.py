@@ -19,10 +19,10 @@ from starlette.websockets import WebSocket
 from airflow_provider_together.emulator.kubernetes import reading, writing
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
 from airflow_provider_together.emulator.kubernetes.execution import Streams, serve_exec
-from airflow_provider_together.emulator.kubernetes.handle import ClusterRecord, KubernetesRequest
 from airflow_provider_together.emulator.kubernetes.paths import Target, read_path
 from airflow_provider_together.emulator.kubernetes.pod_target import running_container
 from airflow_provider_together.emulator.kubernetes.query import flag
+from airflow_provider_together.emulator.kubernetes.record import ClusterRecord, KubernetesRequest
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError
 from airflow_provider_together.emulator.kubernetes.resources import discovery
 

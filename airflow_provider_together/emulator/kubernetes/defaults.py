@@ -10,9 +10,8 @@ import base64
 import uuid
 
 from airflow_provider_together.emulator.kubernetes.container_setting import DEFAULT_TERMINATION_PATH
-from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta
+from airflow_provider_together.emulator.kubernetes.objects import Object, meta
 
-INDEXED = "Indexed"
 _BACKOFF_LIMIT = 6
 
 
@@ -100,7 +99,7 @@ def _fill_job(job: Object) -> None:
         "batch.kubernetes.io/controller-uid": uid,
         "batch.kubernetes.io/job-name": meta(job)["name"],
     }
-    if not spec.get("manualSelector") and not spec.get("selector"):
+    if not spec.get("selector"):
         spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
         template = spec["template"].setdefault("metadata", {})
         template["labels"] = {**(template.get("labels") or {}), **labels}
@@ -151,9 +150,3 @@ def _fill_namespace(namespace: Object) -> None:
     labels = meta(namespace).get("labels") or {}
     meta(namespace)["labels"] = {**labels, "kubernetes.io/metadata.name": meta(namespace)["name"]}
     namespace["status"] = {"phase": "Active"}
-
-
-def wanted_completions(job: Object) -> int | None:
-    """Return how many pods of a Job must succeed; None if one is enough to end it."""
-    completions = find(job, "spec.completions")
-    return None if completions is None else int(completions)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from airflow_provider_together.emulator.kubernetes.container_setting import Setting, rewrite_command
+from airflow_provider_together.emulator.kubernetes.container_setting import rewrite_command
 from airflow_provider_together.emulator.kubernetes.objects import Object
 from airflow_provider_together.emulator.kubernetes.pod_processes import PodProcesses
 from airflow_provider_together.emulator.kubernetes.supervision import MARK_VARIABLE, kill_marked
@@ -26,8 +26,6 @@ from airflow_provider_together.emulator.kubernetes.supervision import MARK_VARIA
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255
 _CHUNK = 32 * 1024
-#: Seconds that the client has to close after the end.
-_GOODBYE_SECONDS = 2.0
 
 _KILL = re.compile(r"\b(?:kill|pkill|killall)\b(?:\s+(?:-s\s+|-n\s+|--signal[= ]|-)(?:SIG)?([A-Z]+[12]?|\d+)\b)?")
 
@@ -36,9 +34,9 @@ _KILL = re.compile(r"\b(?:kill|pkill|killall)\b(?:\s+(?:-s\s+|-n\s+|--signal[= ]
 class Streams:
     """Which streams of a command the client wants."""
 
-    stdin: bool = False
-    stdout: bool = True
-    stderr: bool = True
+    stdin: bool
+    stdout: bool
+    stderr: bool
 
 
 def meant_signal(text: str) -> int | None:
@@ -79,7 +77,7 @@ class _Command:
         self._processes = processes
         self._container = container
         self._streams = streams
-        self._setting: Setting = processes.settings[container]
+        self._setting = processes.setting(container)
         # Below the container's, so that it ends with it, and apart, so that it can end before.
         self._mark = f"{self._setting.mark}/exec-{os.urandom(4).hex()}"
 

@@ -7,7 +7,6 @@ It imports the store.
 from __future__ import annotations
 
 import time
-import uuid
 
 from airflow_provider_together.emulator.kubernetes.defaults import fill_in
 from airflow_provider_together.emulator.kubernetes.deletion import FOREGROUND, delete
@@ -18,11 +17,12 @@ from airflow_provider_together.emulator.kubernetes.objects import (
     clone,
     condition,
     controller,
+    controller_reference,
     find,
     has_condition,
     is_terminating,
     meta,
-    owner_reference,
+    random_suffix,
     read_time,
 )
 from airflow_provider_together.emulator.kubernetes.store import Store
@@ -117,9 +117,9 @@ def _pod_of(job: Object, index: int) -> Object:
     template = clone(job["spec"]["template"])
     metadata: Object = template.get("metadata") or {}
     name = meta(job)["name"] if index < 0 else f"{meta(job)['name']}-{index}"
-    suffix = f"-{uuid.uuid4().hex[:5]}"
+    suffix = f"-{random_suffix()}"
     metadata |= {"name": f"{name[: _LONGEST_NAME - len(suffix)]}{suffix}", "namespace": meta(job)["namespace"]}
-    metadata["ownerReferences"] = [owner_reference(job)]
+    metadata["ownerReferences"] = [controller_reference(job)]
     spec = template["spec"]
     if index >= 0:
         metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(index)}

@@ -34,7 +34,6 @@ class Landscape:
     :param nodes: host names of its GPU workers that run.
     """
 
-    cluster_id: str
     gpu_type: str
     gpus_per_node: int
     nodes: tuple[str, ...]
@@ -63,7 +62,6 @@ def _landscape(world: World, cluster: Cluster, now: float) -> Landscape:
         if volume.available_at <= now
     ]
     return Landscape(
-        cluster_id=cluster.cluster_id,
         gpu_type=cluster.wish.gpu_type,
         gpus_per_node=GPUS_PER_NODE,
         nodes=tuple(node.host_name for node in present if boot_steps(node, now)[-1][0] == _RUNNING),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_together.emulator.kubernetes.events import NORMAL, Recorder
 from airflow_provider_together.emulator.kubernetes.landscape import Landscape
-from airflow_provider_together.emulator.kubernetes.objects import Object, find, has_condition, meta, set_condition
+from airflow_provider_together.emulator.kubernetes.objects import Object, has_condition, meta, set_condition
 from airflow_provider_together.emulator.kubernetes.resources import VERSION
 from airflow_provider_together.emulator.kubernetes.store import Store
 
@@ -52,11 +52,6 @@ def is_lost(node: Object) -> bool:
     return not has_condition(node, "Ready")
 
 
-def product_label(gpu_type: str) -> str:
-    """Return the name of a GPU as NVIDIA's feature discovery labels nodes, as far as the API's word tells it."""
-    return f"NVIDIA-{gpu_type.replace('_', '-')}"
-
-
 def _node(name: str, landscape: Landscape) -> Object:
     capacity = {**_CAPACITY, GPU: str(landscape.gpus_per_node)}
     status: Object = {
@@ -86,12 +81,7 @@ def _node(name: str, landscape: Landscape) -> Object:
         "kubernetes.io/arch": "amd64",
         "nvidia.com/gpu.present": "true",
         "nvidia.com/gpu.count": str(landscape.gpus_per_node),
-        "nvidia.com/gpu.product": product_label(landscape.gpu_type),
+        # As NVIDIA's feature discovery has it, as far as the API's word for the type tells it.
+        "nvidia.com/gpu.product": f"NVIDIA-{landscape.gpu_type.replace('_', '-')}",
     }
     return {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
-
-
-def allocatable(node: Object) -> dict[str, str]:
-    """Return what pods can have of a node."""
-    found: dict[str, str] = find(node, "status.allocatable") or {}
-    return found

@@ -1,8 +1,22 @@
-"""Telling all who wait on an event loop that something has changed. It imports nothing of ours."""
+"""Waiting on an event loop for something to happen, for some time at the most. It imports nothing of ours."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+
+
+async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """
+    Tell whether an event is set now, or will be within some seconds.
+
+    Not by ``asyncio.wait_for``: before Python 3.12 that swallows the cancellation of its task when both come together,
+    and whoever waits for the task's end then waits for ever (https://github.com/python/cpython/issues/86296).
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 class Notice:
@@ -18,7 +32,4 @@ class Notice:
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after some seconds without one."""
-        try:
-            await asyncio.wait_for(self._event.wait(), max(seconds, 0.0))
-        except TimeoutError:
-            return
+        await is_set_within(self._event, seconds)

@@ -1,7 +1,7 @@
 """
 Small things about Kubernetes objects, which are plain dicts here: times, quantities, conditions, owners, copies.
 
-Pure functions, apart from the clock. It imports nothing of ours.
+Pure functions, apart from the clock and chance. It imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 import time
+import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,16 +106,21 @@ def controller(thing: Object) -> Object | None:
     return next((reference for reference in references if reference.get("controller")), None)
 
 
-def owner_reference(owner: Object, *, is_controller: bool = True) -> Object:
-    """Return a reference to an owner, to be put into what it owns."""
+def controller_reference(owner: Object) -> Object:
+    """Return a reference to the owner that controls an object, to be put into what it owns."""
     return {
         "apiVersion": owner["apiVersion"],
         "kind": owner["kind"],
         "name": meta(owner)["name"],
         "uid": meta(owner)["uid"],
-        "controller": is_controller,
+        "controller": True,
         "blockOwnerDeletion": True,
     }
+
+
+def random_suffix() -> str:
+    """Return five characters that make a name unique, as Kubernetes appends them."""
+    return uuid.uuid4().hex[:5]
 
 
 def is_finished(pod: Object) -> bool:

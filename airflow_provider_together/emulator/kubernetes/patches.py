@@ -21,7 +21,6 @@ APPLY = "application/apply-patch+yaml"
 _MERGE_KEYS = {
     "containers": ("name",),
     "initContainers": ("name",),
-    "ephemeralContainers": ("name",),
     "env": ("name",),
     "volumes": ("name",),
     "volumeMounts": ("mountPath",),
@@ -29,7 +28,6 @@ _MERGE_KEYS = {
     "ports": ("containerPort", "port"),
     "conditions": ("type",),
     "ownerReferences": ("uid",),
-    "tolerations": (),
     "taints": ("key",),
     "hostAliases": ("ip",),
     "secrets": ("name",),

@@ -10,15 +10,15 @@ from airflow_provider_together.emulator.kubernetes.objects import read_time
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError, invalid, invalid_options
 
 
-def flag(query: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+def flag(query: Mapping[str, str], name: str) -> bool:
     """
-    Return a parameter that is true or false. Python's clients write ``True`` and ``False``.
+    Return a parameter that is true or false, by default false. Python's clients write ``True`` and ``False``.
 
     :raises ApiError: 400 for another word.
     """
     word = query.get(name, "").lower()
     if word in ("", "1", "true", "0", "false"):
-        return default if not word else word in ("1", "true")
+        return word in ("1", "true")
     message = f'strconv.ParseBool: parsing "{query[name]}": invalid syntax ({name})'
     raise ApiError(400, message)
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from airflow_provider_together.emulator.kubernetes.claims import unbound_reason
 from airflow_provider_together.emulator.kubernetes.events import NORMAL, WARNING, Recorder
-from airflow_provider_together.emulator.kubernetes.nodes import GPU, allocatable
+from airflow_provider_together.emulator.kubernetes.nodes import GPU
 from airflow_provider_together.emulator.kubernetes.objects import (
     Object,
     condition,
@@ -26,7 +26,6 @@ from airflow_provider_together.emulator.kubernetes.objects import (
 from airflow_provider_together.emulator.kubernetes.selectors import matches
 from airflow_provider_together.emulator.kubernetes.store import Store
 
-Amounts = Counter[str]
 _COMPONENT = "default-scheduler"
 _BLOCKING = ("NoSchedule", "NoExecute")
 
@@ -38,7 +37,7 @@ class UnschedulableError(Exception):
 def schedule(store: Store) -> None:
     """Bind every waiting pod that fits somewhere, the oldest first."""
     for pod in store.all("pods"):
-        if find(pod, "spec.nodeName") or is_finished(pod) or is_terminating(pod) or find(pod, "spec.schedulingGates"):
+        if find(pod, "spec.nodeName") or is_finished(pod) or is_terminating(pod):
             continue
         nodes = list(store.all("nodes"))
         try:
@@ -103,7 +102,8 @@ def _requests(container: Object) -> dict[str, Decimal]:
 
 
 def _left(node: Object, residents: list[Object]) -> dict[str, Decimal]:
-    left = {GPU: Decimal(0), **{name: quantity(value) for name, value in allocatable(node).items()}}
+    allocatable = find(node, "status.allocatable") or {}
+    left = {GPU: Decimal(0), **{name: quantity(value) for name, value in allocatable.items()}}
     for pod in residents:
         for name, amount in requested(pod).items():
             left[name] = left.get(name, Decimal(0)) - amount

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 import socket
 import sys
@@ -23,19 +24,23 @@ from airflow_provider_together.emulator.kubernetes.app import make_app
 from airflow_provider_together.emulator.kubernetes.certificate import make_tls
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
 from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
-from airflow_provider_together.emulator.kubernetes.handle import ClusterRecord, KubernetesHandle
+from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.emulator.kubernetes.host_names import Addresses
 from airflow_provider_together.emulator.kubernetes.landscape import living_volumes, survey
+from airflow_provider_together.emulator.kubernetes.record import ClusterRecord
 from airflow_provider_together.emulator.kubernetes.supervision import Supervisor
 from airflow_provider_together.emulator.state import World
 
 if TYPE_CHECKING:
     import uvicorn
 
+_LOG = logging.getLogger(__name__)
+
 _START_SECONDS, _STOP_SECONDS, _ANSWER_SECONDS = 30.0, 20.0, 30.0
 #: Seconds between two looks at which clusters there are.
 _SURVEY_SECONDS = 0.05
 _BACKLOG = 128
+#: Seconds for the ends of followed logs and watches to be sent.
 _LAST_WORDS_SECONDS = 0.05
 
 
@@ -115,7 +120,10 @@ class KubernetesServer:
         """Follow the emulated cloud until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
-            await self._follow()
+            try:
+                await self._follow()
+            except Exception:  # noqa: BLE001 - it is told, and one mistake must not leave all clusters behind
+                _LOG.exception("The emulator's Kubernetes side could not follow the cloud; it looks again soon")
             await asyncio.sleep(_SURVEY_SECONDS)
 
     async def close(self) -> None:

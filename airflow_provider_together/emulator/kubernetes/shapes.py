@@ -51,7 +51,15 @@ _METADATA: Shape = {
     "finalizers": [str],
     "ownerReferences": [{"apiVersion": str, "kind": str, "name": str, "uid": str}],
 }
-_JOB_NUMBERS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+#: Fields of a Job's spec that are whole numbers, none of them negative.
+JOB_NUMBERS = (
+    "parallelism",
+    "completions",
+    "backoffLimit",
+    "backoffLimitPerIndex",
+    "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
+)
 _SHAPES: dict[str, Shape] = {
     "pods": {"spec": _POD_SPEC},
     "jobs": {
@@ -60,7 +68,7 @@ _SHAPES: dict[str, Shape] = {
             "completionMode": str,
             "suspend": bool,
             "podFailurePolicy": dict,
-            **dict.fromkeys((*_JOB_NUMBERS, "backoffLimitPerIndex", "maxFailedIndexes"), int),
+            **dict.fromkeys(JOB_NUMBERS, int),
         }
     },
     "secrets": {"data": _TEXTS, "stringData": _TEXTS, "type": str},

@@ -40,9 +40,9 @@ def kill_marked(mark: str) -> int:
     return sum(_kill_if_marked(process_id, mark) for process_id in marked_processes(mark))
 
 
-def kill_all_marked(mark: str, *, seconds: float = _END_SECONDS) -> None:
+def kill_all_marked(mark: str) -> None:
     """Kill all that carry a mark, also what they start meanwhile, and return when none is left."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _END_SECONDS
     while kill_marked(mark) and time.monotonic() < deadline:
         time.sleep(0.005)
 

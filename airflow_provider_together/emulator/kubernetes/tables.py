@@ -10,7 +10,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from airflow_provider_together.emulator.kubernetes.objects import Object, find, has_condition, meta, read_time
+from airflow_provider_together.emulator.kubernetes.objects import (
+    Object,
+    find,
+    has_condition,
+    is_terminating,
+    meta,
+    read_time,
+)
+from airflow_provider_together.emulator.kubernetes.view import container_reason, job_state
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -48,13 +56,11 @@ def _age(thing: Object) -> str:
 
 
 def _pod_state(pod: Object) -> str:
-    if meta(pod).get("deletionTimestamp"):
+    if is_terminating(pod):
         return "Terminating"
-    for status in (*(find(pod, "status.initContainerStatuses") or ()), *(find(pod, "status.containerStatuses") or ())):
-        for state in ("waiting", "terminated"):
-            reason = find(status, f"state.{state}.reason")
-            if reason and reason != "Completed":
-                return str(reason)
+    reason = container_reason(pod)
+    if reason:
+        return reason
     phase = find(pod, "status.reason") or find(pod, "status.phase")
     return "Completed" if phase == "Succeeded" else str(phase)
 
@@ -68,11 +74,6 @@ def _restarts(pod: Object) -> str:
     return str(sum(status["restartCount"] for status in find(pod, "status.containerStatuses") or ()))
 
 
-def _job_state(job: Object) -> str:
-    kinds = ("Complete", "Failed", "Suspended")
-    return next((kind for kind in kinds if has_condition(job, kind)), "Running")
-
-
 def _field(path: str) -> Callable[[Object], str]:
     return lambda thing: str(find(thing, path) or "")
 
@@ -80,7 +81,7 @@ def _field(path: str) -> Callable[[Object], str]:
 _COLUMNS: dict[str, dict[str, Callable[[Object], Any]]] = {
     "Pod": {"Ready": _readiness, "Status": _pod_state, "Restarts": _restarts, "Node": _field("spec.nodeName")},
     "Job": {
-        "Status": _job_state,
+        "Status": job_state,
         "Completions": lambda job: f"{find(job, 'status.succeeded') or 0}/{find(job, 'spec.completions') or 1}",
     },
     "Node": {"Status": lambda node: "Ready" if has_condition(node, "Ready") else "NotReady"},

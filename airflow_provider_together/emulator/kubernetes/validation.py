@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta, quantity
+from airflow_provider_together.emulator.kubernetes.shapes import JOB_NUMBERS
 
 Causes = Iterator[tuple[str, str]]
 
@@ -33,6 +34,10 @@ _SERVICE_RULE = (
     "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
+_VARIABLE_RULE = (
+    "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not "
+    "start with a digit"
+)
 _KEY_RULE = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
 _SUBDOMAIN_RULE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
@@ -45,7 +50,7 @@ _VALUE_RULE = (
     "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
 
-
+#: The rule for the names of a kind, where it is not that of a subdomain.
 _NAMES = {
     "services": (_SERVICE_RULE, _SERVICE, _LABEL_LENGTH),
     "namespaces": (_LABEL_RULE, _LABEL, _LABEL_LENGTH),
@@ -139,7 +144,7 @@ def _container(container: Object, at: str, volumes: list[Any]) -> Causes:
         if not _VARIABLE.fullmatch(word):
             yield (
                 f"{at}.env[{place}].name",
-                f'Invalid value: "{word}": a valid environment variable name must consist of ',
+                f'Invalid value: "{word}": {_VARIABLE_RULE}',
             )
     yield from _resources(container.get("resources") or {}, f"{at}.resources")
 
@@ -174,10 +179,9 @@ def _job(job: Object) -> Causes:
     if template["restartPolicy"] not in ("OnFailure", "Never"):
         words = 'Required value: valid values: "OnFailure", "Never"'
         yield "spec.template.spec.restartPolicy", words
-    numbers = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
-    for field in (*numbers, "backoffLimitPerIndex", "maxFailedIndexes"):
+    for field in JOB_NUMBERS:
         value = spec.get(field)
-        if value is not None and (not isinstance(value, int) or value < 0):
+        if value is not None and value < 0:
             yield f"spec.{field}", f"Invalid value: {value}: must be greater than or equal to 0"
     yield from _completion_mode(job)
     yield from _selector(job)
@@ -192,7 +196,7 @@ def _job(job: Object) -> Causes:
 def _selector(job: Object) -> Causes:
     spec = job["spec"]
     generated = {"batch.kubernetes.io/controller-uid": meta(job).get("uid")}
-    if not spec.get("manualSelector") and (spec.get("selector") or {}).get("matchLabels") != generated:
+    if (spec.get("selector") or {}).get("matchLabels") != generated:
         yield "spec.selector", "Invalid value: `selector` not auto-generated"
         yield "spec.template.metadata.labels", "Invalid value: `selector` does not match template `labels`"
 
