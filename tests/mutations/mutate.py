@@ -30,6 +30,7 @@ _COPIED = (
     "tests/dag_runs.py",
     "tests/histories",
     "tests/provider",
+    "tests/training",
     "pyproject.toml",
 )
 #: Seconds after which a run of tests is given up: without a safeguard a flow may never end.

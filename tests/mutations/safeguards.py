@@ -22,6 +22,10 @@ ROUNDS = "tests/api/test_rounds.py"
 POLLER = "tests/api/test_poller.py"
 FINDING = "tests/api/test_flows_finding.py"
 WIRING = "tests/provider/test_task_group_wiring.py"
+JOB_FLOWS = "tests/training/test_job_flows.py"
+JOB_STATE = "tests/training/test_job_state.py"
+MANIFESTS = "tests/training/test_manifests.py"
+SLURM = "tests/training/test_slurm.py"
 
 
 @dataclass(frozen=True)
@@ -497,5 +501,97 @@ SAFEGUARDS = [
         "telling = [*self.get_leaves(), *(task for task in ends if task.is_teardown and task.on_failure_fail_dagrun)]",
         "telling = [*self.get_leaves()]",
         (WIRING,),
+    ),
+    # --- training ---
+    Safeguard(
+        "a job of somebody else is never adopted",
+        "training/job_flows.py",
+        'if (metadata.get("labels") or {}).get(OWNER_LABEL) != spec.owner:',
+        "if not metadata:",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "an outcome that a task has had is not taken again",
+        "training/job_flows.py",
+        "    if TAKEN_ANNOTATION in marks:\n",
+        "    if not metadata:\n",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a removal spares a later job of that name",
+        "training/job_flows.py",
+        "yield from kubernetes_api.delete_job(namespace, name, uid=uid)",
+        "yield from kubernetes_api.delete_job(namespace, name)",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "no fault of Kubernetes ends the wait for a job",
+        "training/job_flows.py",
+        "except (TransientError, PermanentError) as error:",
+        "except PermanentError as error:",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a job starts as a whole or not at all",
+        "training/job_state.py",
+        "if not started and (hopeless or now >= terms.start_by):",
+        "if not job:",
+        (JOB_STATE, JOB_FLOWS),
+    ),
+    Safeguard(
+        "pods of an earlier job of that name are not read",
+        "training/job_state.py",
+        'if any(owner.get("uid") == uid for owner',
+        "if any(owner for owner",
+        (JOB_STATE,),
+    ),
+    Safeguard(
+        "the service of a job goes with it",
+        "training/manifests.py",
+        '            "ownerReferences": [owner],\n',
+        "",
+        (MANIFESTS,),
+    ),
+    Safeguard(
+        "a retry of a batch job goes on with the one that is there",
+        "training/slurm_programs.py",
+        '[ -z "$job" ] || {{ tell job "$job"; return; }}\njobs=',
+        "jobs=",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a batch job whose id was lost is found by its name",
+        "training/slurm_programs.py",
+        '[ -z "$job" ] || {{ keep "$folder/job_id" "$job"; tell job "$job"; return; }}\n',
+        "",
+        (SLURM,),
+    ),
+    Safeguard(
+        "nothing is submitted while the queue cannot be read",
+        "training/slurm_programs.py",
+        ' || {{ tell trouble "$jobs"; return; }}\njob=',
+        "\njob=",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a batch job that is cancelled while it is submitted ends",
+        "training/slurm_programs.py",
+        '     [ ! -e "$cancelled" ] || {{ slurm scancel "$job" >/dev/null 2>&1; tell cancelled yes; }}\n',
+        "",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a batch job of somebody else is not taken for ours",
+        "training/slurm.py",
+        '    if not found["JobName"].endswith(f".{job.digest}.{job.attempt}"):\n        return Standing("")\n',
+        "",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a batch job that Slurm still runs is not declared ended",
+        "training/slurm.py",
+        " or (standing is not None and standing.state not in _RUNS)",
+        "",
+        (SLURM,),
     ),
 ]

@@ -7,11 +7,10 @@ It imports what knows the kinds. Source for immutable fields: pkg/registry of Ku
 from __future__ import annotations
 
 import base64
-import uuid
 from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.defaults import fill_in
-from airflow_provider_together.emulator.kubernetes.objects import Object, clone, find, meta
+from airflow_provider_together.emulator.kubernetes.objects import Object, clone, find, meta, random_suffix
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError, invalid
 from airflow_provider_together.emulator.kubernetes.resources import Resource
 from airflow_provider_together.emulator.kubernetes.shapes import check_shape
@@ -21,7 +20,6 @@ from airflow_provider_together.emulator.kubernetes.validation import causes_agai
 #: What only the server sets, and no client changes.
 _SERVERS_OWN = ("uid", "creationTimestamp", "resourceVersion", "generation", "selfLink", "managedFields")
 _OF_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
-_RANDOM_LENGTH = 5
 _MUTABLE_OF_JOB = (
     "parallelism",
     "suspend",
@@ -50,7 +48,7 @@ def admit_new(store: Store, resource: Resource, namespace: str, body: Any) -> Ob
     if not metadata.get("name"):
         if not metadata.get("generateName"):
             raise invalid(resource.kind, "", [("metadata.name", "Required value: name or generateName is required")])
-        metadata["name"] = f"{metadata['generateName']}{uuid.uuid4().hex[:_RANDOM_LENGTH]}"
+        metadata["name"] = f"{metadata['generateName']}{random_suffix()}"
     _check_encoding(resource, thing)
     try:
         fill_in(resource.plural, thing)

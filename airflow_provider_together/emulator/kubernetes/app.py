@@ -23,7 +23,7 @@ from airflow_provider_together.emulator.kubernetes.paths import Target, read_pat
 from airflow_provider_together.emulator.kubernetes.pod_target import running_container
 from airflow_provider_together.emulator.kubernetes.query import flag
 from airflow_provider_together.emulator.kubernetes.record import ClusterRecord, KubernetesRequest
-from airflow_provider_together.emulator.kubernetes.refusal import ApiError
+from airflow_provider_together.emulator.kubernetes.refusal import ApiError, not_allowed
 from airflow_provider_together.emulator.kubernetes.resources import discovery
 
 _SWITCHED = 101
@@ -126,27 +126,41 @@ async def _answer(cluster: KubernetesCluster, request: Request, path: str) -> Re
 
 async def _operate(cluster: KubernetesCluster, request: Request, target: Target) -> Response:
     query, method = request.query_params, request.method
-    has_status = target.subresource == "status" and target.resource.has_status
-    if target.subresource == "exec" and target.resource.plural == "pods":
-        cluster.store.get("pods", target.namespace or "", target.name)
-        message = "Upgrade request required: only WebSockets are spoken here"
-        raise ApiError(400, message)
-    is_log = (target.resource.plural, target.subresource) == ("pods", "log")
-    if target.subresource and not has_status and not (is_log and method == "GET"):
-        raise ApiError(404, _NO_PATH)
+    _check_subresource(cluster, target, method)
     if method == "GET":
         return reading.read(cluster, target, query, accept=request.headers.get("accept", ""))
-    content_type = request.headers.get("content-type", "").partition(";")[0]
-    if method == "DELETE":
-        return writing.remove(cluster, target, await _body(request), query)
-    if method == "POST" and not target.name:
-        return writing.create(cluster, target, await _body(request), query)
-    if method == "PUT" and target.name:
-        return writing.replace(cluster, target, await _body(request), query)
-    if method == "PATCH" and target.name:
-        return writing.patch(cluster, target, await _body(request), query, content_type=content_type)
-    message = "the server does not allow this method on the requested resource"
-    raise ApiError(405, message)
+    body = await _body(request)
+    match method, bool(target.name), target.subresource:
+        case "POST", False, "":
+            return writing.create(cluster, target, body, query)
+        case "PUT", True, _:
+            return writing.replace(cluster, target, body, query)
+        case "PATCH", True, _:
+            content_type = request.headers.get("content-type", "").partition(";")[0]
+            return writing.patch(cluster, target, body, query, content_type=content_type)
+        case "DELETE", _, "":
+            return writing.remove(cluster, target, body, query)
+    raise not_allowed()
+
+
+def _check_subresource(cluster: KubernetesCluster, target: Target, method: str) -> None:
+    """
+    Refuse what an object does not have below it.
+
+    :raises ApiError: 404; 400 for a command, which only a WebSocket can carry.
+    """
+    match target.resource.plural, target.subresource:
+        case _, "":
+            return
+        case _, "status" if target.resource.has_status:
+            return
+        case "pods", "log" if method == "GET":
+            return
+        case "pods", "exec":
+            cluster.store.get("pods", target.namespace or "", target.name)
+            message = "Upgrade request required: only WebSockets are spoken here"
+            raise ApiError(400, message)
+    raise ApiError(404, _NO_PATH)
 
 
 async def _body(request: Request) -> Any:

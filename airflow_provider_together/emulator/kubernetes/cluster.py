@@ -42,7 +42,7 @@ class KubernetesCluster:
     ) -> None:
         self.store = Store()
         self.kubelets = Kubelets(self.store, folder=folder, mark=mark, shared=shared, addresses=addresses)
-        self.mark = mark
+        self._mark = mark
         self.is_up = True
         self._folder = folder
         self._jobs = JobController(self.store)
@@ -64,7 +64,7 @@ class KubernetesCluster:
         self._work.cancel()
         await asyncio.wait([self._work])
         await self.kubelets.close()
-        kill_all_marked(self.mark)
+        kill_all_marked(self._mark)
         self.store.notice.give()
         shutil.rmtree(self._folder, ignore_errors=True)
 

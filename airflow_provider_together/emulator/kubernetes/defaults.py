@@ -12,6 +12,8 @@ import uuid
 from airflow_provider_together.emulator.kubernetes.container_setting import DEFAULT_TERMINATION_PATH
 from airflow_provider_together.emulator.kubernetes.objects import Object, meta
 
+#: Keeps a namespace until it is empty.
+NAMESPACE_FINALIZER = "kubernetes"
 _BACKOFF_LIMIT = 6
 
 
@@ -144,9 +146,9 @@ def _fill_volume(volume: Object) -> None:
 
 
 def _fill_namespace(namespace: Object) -> None:
-    # A real server has this one in the spec; here as there it keeps the namespace until it is empty.
-    meta(namespace)["finalizers"] = [*(meta(namespace).get("finalizers") or ()), "kubernetes"]
-    namespace.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+    # A real server has this one in the spec only.
+    meta(namespace)["finalizers"] = [*(meta(namespace).get("finalizers") or ()), NAMESPACE_FINALIZER]
+    namespace.setdefault("spec", {})["finalizers"] = [NAMESPACE_FINALIZER]
     labels = meta(namespace).get("labels") or {}
     meta(namespace)["labels"] = {**labels, "kubernetes.io/metadata.name": meta(namespace)["name"]}
     namespace["status"] = {"phase": "Active"}

@@ -14,7 +14,7 @@ from airflow_provider_together.emulator.kubernetes.objects import (
     meta,
     time_text,
 )
-from airflow_provider_together.emulator.kubernetes.refusal import ApiError, conflict, invalid_options
+from airflow_provider_together.emulator.kubernetes.refusal import conflict
 from airflow_provider_together.emulator.kubernetes.resources import BY_PLURAL
 from airflow_provider_together.emulator.kubernetes.store import Store
 
@@ -50,28 +50,6 @@ def delete(store: Store, plural: str, thing: Object, *, propagation: str = "", g
 
     # Without grace and finalizers this removes it.
     return store.update(plural, namespace, name, mark)
-
-
-def read_options(body: Object, query: dict[str, str]) -> tuple[str, int | None, Object]:
-    """
-    Return propagation, grace period in seconds, and preconditions of a request to delete.
-
-    :raises ApiError: 400 for what cannot be read, 422 for an unknown propagation.
-    """
-    propagation = query.get("propagationPolicy") or body.get("propagationPolicy") or ""
-    if body.get("orphanDependents") or query.get("orphanDependents") == "true":
-        propagation = propagation or ORPHAN
-    if propagation not in ("", FOREGROUND, BACKGROUND, ORPHAN):
-        words = 'supported values: "Background", "Foreground", "Orphan", "nil"'
-        cause = ("propagationPolicy", f'Unsupported value: "{propagation}": {words}')
-        raise invalid_options("DeleteOptions", cause)  # noqa: EM101 - no text
-    seconds = query.get("gracePeriodSeconds", body.get("gracePeriodSeconds"))
-    try:
-        grace = None if seconds is None else int(seconds)
-    except (TypeError, ValueError):
-        message = f"gracePeriodSeconds: {seconds!r} is no number"
-        raise ApiError(400, message) from None
-    return propagation, grace, body.get("preconditions") or {}
 
 
 def check_preconditions(plural: str, thing: Object, preconditions: Object) -> None:

@@ -8,7 +8,7 @@ from airflow_provider_together.emulator.kubernetes.objects import Object, find, 
 from airflow_provider_together.emulator.kubernetes.store import Store
 
 NORMAL, WARNING = "Normal", "Warning"
-#: So long they are kept in all, the latest ones; a server would forget them after an hour.
+#: So many are kept in all, the latest ones; a server would forget them after an hour.
 _KEPT = 5_000
 
 
@@ -32,8 +32,7 @@ class Recorder:
         """
         again = self._find(about, reason, message)
         if again is None:
-            self._store.create("events", self._event(about, kind, reason, message, field_path=field_path))
-            _forget_old(self._store)
+            self._create(about, kind, reason, message, field_path=field_path)
             return
         change = {"count": int(again["count"]) + 1, "lastTimestamp": time_text()}
         self._store.update("events", meta(again)["namespace"], meta(again)["name"], lambda new: new | change)
@@ -41,13 +40,13 @@ class Recorder:
     def record_once(self, about: Object, kind: str, reason: str, message: str) -> None:
         """Record an event unless it is known: controllers look at the same thing again and again."""
         if self._find(about, reason, message) is None:
-            self.record(about, kind, reason, message)
+            self._create(about, kind, reason, message, field_path="")
 
     def _find(self, about: Object, reason: str, message: str) -> Object | None:
         known = self._store.all("events", _namespace(about))
         return next((event for event in known if _is_same(event, about, reason, message)), None)
 
-    def _event(self, about: Object, kind: str, reason: str, message: str, *, field_path: str) -> Object:
+    def _create(self, about: Object, kind: str, reason: str, message: str, *, field_path: str) -> None:
         now, namespace = time_text(), _namespace(about)
         involved = {
             "kind": about["kind"],
@@ -58,7 +57,7 @@ class Recorder:
             "resourceVersion": meta(about).get("resourceVersion", ""),
         }
         host = find(about, "spec.nodeName")
-        return {
+        event = {
             "metadata": {"name": f"{meta(about)['name']}.{uuid.uuid4().hex[:16]}", "namespace": namespace},
             "involvedObject": involved | ({"fieldPath": field_path} if field_path else {}),
             "reason": reason,
@@ -72,6 +71,8 @@ class Recorder:
             "reportingComponent": self._component,
             "reportingInstance": "",
         }
+        self._store.create("events", event)
+        _forget_old(self._store)
 
 
 def _namespace(about: Object) -> str:
@@ -84,6 +85,6 @@ def _is_same(event: Object, about: Object, reason: str, message: str) -> bool:
 
 
 def _forget_old(store: Store) -> None:
-    kept = list(store.all("events"))
+    kept = store.all("events")
     for event in kept[: max(len(kept) - _KEPT, 0)]:
         store.remove("events", meta(event)["namespace"], meta(event)["name"])

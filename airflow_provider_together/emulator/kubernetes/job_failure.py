@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta
 
-FAIL_JOB, FAIL_INDEX, IGNORE, COUNT = "FailJob", "FailIndex", "Ignore", "Count"
+FAIL_JOB, IGNORE, COUNT = "FailJob", "Ignore", "Count"
 
 
 @dataclass(frozen=True, kw_only=True)

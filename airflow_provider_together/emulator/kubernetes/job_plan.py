@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from airflow_provider_together.emulator.kubernetes.job_failure import FAIL_INDEX, FAIL_JOB, IGNORE, judge
+from airflow_provider_together.emulator.kubernetes.job_failure import FAIL_JOB, IGNORE, judge
 from airflow_provider_together.emulator.kubernetes.objects import (
     Object,
     clone,
+    condition,
     find,
     has_condition,
     is_finished,
@@ -130,8 +131,7 @@ def _count_failure(job: Object, pod: Object, tally: Tally, *, now: float) -> Non
     if verdict.action == FAIL_JOB:
         tally.job_failure = verdict.message
     limit = job["spec"].get("backoffLimitPerIndex")
-    of_index = sum(one == index for one in tally.failed.values())
-    if verdict.action == FAIL_INDEX or (limit is not None and of_index > limit):
+    if limit is not None and sum(one == index for one in tally.failed.values()) > limit:
         tally.failed_indexes.add(index)
 
 
@@ -146,10 +146,7 @@ def _suspended(job: Object, status: Object, active: list[Object], tally: Tally) 
 
 def _failure(job: Object, status: Object, tally: Tally, pods: list[Object], *, now: float) -> tuple[str, str] | None:
     """Return reason and message if the Job has failed."""
-    spec, target = (
-        job["spec"],
-        next((one for one in status.get("conditions") or () if one["type"] == "FailureTarget"), None),
-    )
+    spec, target = job["spec"], condition({"status": status}, "FailureTarget")
     if target is not None:
         return target["reason"], target["message"]
     if tally.job_failure:
@@ -165,13 +162,8 @@ def _failure(job: Object, status: Object, tally: Tally, pods: list[Object], *, n
 
 
 def _index_failure(job: Object, tally: Tally) -> tuple[str, str] | None:
-    spec, failed = job["spec"], tally.failed_indexes
-    if not failed:
-        return None
-    limit = spec.get("maxFailedIndexes")
-    if limit is not None and len(failed) > limit:
-        return "MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes"
-    if len(failed | set(tally.succeeded.values())) >= spec["completions"]:
+    failed = tally.failed_indexes
+    if failed and len(failed | set(tally.succeeded.values())) >= job["spec"]["completions"]:
         return "FailedIndexes", "Job has failed indexes"
     return None
 

@@ -48,7 +48,7 @@ class JobController:
             owner = controller(pod)
             if owner is not None and owner["kind"] == "Job":
                 pods.setdefault(owner["uid"], []).append(pod)
-        jobs = list(self._store.all("jobs"))
+        jobs = self._store.all("jobs")
         wakes = [self._look_after(job, pods.get(meta(job)["uid"], []), now=now) for job in jobs]
         for uid in set(self._tallies) - {meta(job)["uid"] for job in jobs}:
             del self._tallies[uid], self._seen[uid]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +137,7 @@ class Kubelets:
                     self._note(pod, NORMAL, "Killing", f"Stopping container {name}", name)
             await processes.stop(grace)
             await processes.wait()
-        current = self._store.find("pods", meta(pod)["namespace"], meta(pod)["name"])
-        if current is not None and meta(current)["uid"] == meta(pod)["uid"]:
-            self._store.update("pods", meta(pod)["namespace"], meta(pod)["name"], _without_grace)
+        self._update(pod, _without_grace)
 
     def _forget(self, uid: str) -> None:
         processes = self._pods.pop(uid)
@@ -152,10 +150,14 @@ class Kubelets:
         shutil.rmtree(self._folder / uid, ignore_errors=True)
 
     def _report(self, pod: Object, status: Object) -> None:
-        namespace, name, uid = meta(pod)["namespace"], meta(pod)["name"], meta(pod)["uid"]
+        self._update(pod, lambda new: new | {"status": status})
+
+    def _update(self, pod: Object, change: Callable[[Object], Object | None]) -> None:
+        """Change a pod in the store, unless it is gone, and perhaps another has its name."""
+        namespace, name = meta(pod)["namespace"], meta(pod)["name"]
         current = self._store.find("pods", namespace, name)
-        if current is not None and meta(current)["uid"] == uid:
-            self._store.update("pods", namespace, name, lambda new: new | {"status": status})
+        if current is not None and meta(current)["uid"] == meta(pod)["uid"]:
+            self._store.update("pods", namespace, name, change)
 
     def _note(self, pod: Object, kind: str, reason: str, message: str, container: str) -> None:
         is_init = any(one["name"] == container for one in pod["spec"].get("initContainers") or ())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from airflow_provider_together.emulator.kubernetes.defaults import fill_in
+from airflow_provider_together.emulator.kubernetes.defaults import NAMESPACE_FINALIZER, fill_in
 from airflow_provider_together.emulator.kubernetes.deletion import BACKGROUND, delete, release
 from airflow_provider_together.emulator.kubernetes.objects import Object, is_terminating, meta
 from airflow_provider_together.emulator.kubernetes.resources import BY_PLURAL
 from airflow_provider_together.emulator.kubernetes.store import Store
 
-FINALIZER = "kubernetes"
 _FIRST = ("default", "kube-system", "kube-public", "kube-node-lease")
 
 
@@ -39,4 +38,4 @@ def _empty(store: Store, namespace: Object) -> None:
         if not is_terminating(thing) and store.find(plural, name, meta(thing)["name"]) is not None:
             delete(store, plural, thing, propagation=BACKGROUND)
     if not mine:
-        release(store, "namespaces", namespace, FINALIZER)
+        release(store, "namespaces", namespace, NAMESPACE_FINALIZER)

@@ -1,4 +1,9 @@
-"""Reading the parameters of a request. Pure functions; it imports the refusals."""
+"""
+Reading the parameters of a request: its query, and the options that a request to delete has in its body.
+
+Pure functions; it imports the refusals and the words of deletion. Sources: ``ListOptions``, ``PodLogOptions`` and
+``DeleteOptions`` in https://kubernetes.io/docs/reference/kubernetes-api/.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.container_log import LogRequest
-from airflow_provider_together.emulator.kubernetes.objects import read_time
+from airflow_provider_together.emulator.kubernetes.deletion import BACKGROUND, FOREGROUND, ORPHAN
+from airflow_provider_together.emulator.kubernetes.objects import Object, read_time
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError, invalid, invalid_options
 
 
@@ -54,6 +60,28 @@ def is_dry(query: Mapping[str, str], options: Any) -> bool:
         cause = ("dryRun", f'Unsupported value: "{wrong[0]}": supported values: "All"')
         raise invalid_options("Options", cause)  # noqa: EM101 - no text
     return bool(words)
+
+
+def deletion_options(body: Object, query: Mapping[str, str]) -> tuple[str, int | None, Object]:
+    """
+    Return propagation, grace period in seconds, and preconditions of a request to delete.
+
+    :param body: its ``DeleteOptions``, which the query goes before.
+
+    :raises ApiError: 400 for what cannot be read, 422 for an unknown propagation.
+    """
+    propagation = query.get("propagationPolicy") or body.get("propagationPolicy") or ""
+    if propagation not in ("", FOREGROUND, BACKGROUND, ORPHAN):
+        words = 'supported values: "Background", "Foreground", "Orphan", "nil"'
+        cause = ("propagationPolicy", f'Unsupported value: "{propagation}": {words}')
+        raise invalid_options("DeleteOptions", cause)  # noqa: EM101 - no text
+    seconds = query.get("gracePeriodSeconds", body.get("gracePeriodSeconds"))
+    try:
+        grace = None if seconds is None else int(seconds)
+    except (TypeError, ValueError):
+        message = f"gracePeriodSeconds: {seconds!r} is no number"
+        raise ApiError(400, message) from None
+    return propagation, grace, body.get("preconditions") or {}
 
 
 def check_version_match(query: Mapping[str, str]) -> None:

@@ -54,6 +54,11 @@ def invalid_options(kind: str, cause: tuple[str, str]) -> ApiError:
     return invalid(kind, "", [cause], group="meta.k8s.io")
 
 
+def not_allowed() -> ApiError:
+    """Return the error for a method that a path does not have."""
+    return ApiError(405, "the server does not allow this method on the requested resource")
+
+
 def not_found(plural: str, name: str, *, group: str = "") -> ApiError:
     """Return the error for an object that is not there."""
     details = {"name": name, "kind": plural} | ({"group": group} if group else {})

@@ -39,7 +39,7 @@ def schedule(store: Store) -> None:
     for pod in store.all("pods"):
         if find(pod, "spec.nodeName") or is_finished(pod) or is_terminating(pod):
             continue
-        nodes = list(store.all("nodes"))
+        nodes = store.all("nodes")
         try:
             _check_claims(store, pod, len(nodes))
             name = choose_node(pod, nodes, _residents(store))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_together.emulator.kubernetes.notice import Notice
@@ -19,7 +19,6 @@ from airflow_provider_together.emulator.kubernetes.resources import BY_PLURAL
 
 #: So many changes are remembered; a watch that wants older ones is told to list again.
 _REMEMBERED = 20_000
-_RANDOM_LENGTH = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,7 @@ class Change:
     """
     One step of the history.
 
+    :param word: as watches have it: ``ADDED``, ``MODIFIED``, ``DELETED``.
     :param new: the object after it; one that was deleted has the version of its deletion.
     :param old: the object before it, if there was one.
     """
@@ -42,7 +42,7 @@ class Store:
     """All objects of a cluster, by plural, namespace (empty for none) and name."""
 
     def __init__(self) -> None:
-        self._objects: dict[tuple[str, str, str], Object] = {}
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in BY_PLURAL}
         self._history: deque[Change] = deque(maxlen=_REMEMBERED)
         self.version = 0
         self.notice = Notice()
@@ -51,7 +51,7 @@ class Store:
 
     def find(self, plural: str, namespace: str, name: str) -> Object | None:
         """Return an object, or None."""
-        return self._objects.get((plural, namespace, name))
+        return self._objects[plural].get((namespace, name))
 
     def get(self, plural: str, namespace: str, name: str) -> Object:
         """
@@ -64,14 +64,13 @@ class Store:
             raise not_found(plural, name, group=BY_PLURAL[plural].group)
         return thing
 
-    def all(self, plural: str, namespace: str | None = None) -> Iterator[Object]:
+    def all(self, plural: str, namespace: str | None = None) -> list[Object]:
         """Return objects of a kind, of one namespace or of all, in the order of their creation."""
-        kept = list(self._objects.items())
-        return (thing for key, thing in kept if key[0] == plural and namespace in (None, key[1]))
+        return [thing for (place, _), thing in self._objects[plural].items() if namespace in (None, place)]
 
-    def everything(self) -> Iterator[tuple[str, Object]]:
+    def everything(self) -> list[tuple[str, Object]]:
         """Return every object with the plural of its kind."""
-        return ((key[0], thing) for key, thing in list(self._objects.items()))
+        return [(plural, thing) for plural, things in self._objects.items() for thing in things.values()]
 
     def changes(self, after: int) -> list[Change] | None:
         """Return what has happened after a version; None if that is too long ago."""
@@ -96,15 +95,13 @@ class Store:
         resource = BY_PLURAL[plural]
         new = clone(thing) | {"kind": resource.kind, "apiVersion": resource.api_version}
         metadata = meta(new)
-        if not metadata.get("name"):
-            metadata["name"] = f"{metadata['generateName']}{uuid.uuid4().hex[:_RANDOM_LENGTH]}"
-        key = (plural, metadata.get("namespace", ""), metadata["name"])
-        if key in self._objects:
+        namespace = metadata.get("namespace", "")
+        if self.find(plural, namespace, metadata["name"]) is not None:
             raise already_exists(plural, metadata["name"], group=resource.group)
         metadata |= {"uid": metadata.get("uid") or str(uuid.uuid4()), "creationTimestamp": time_text()}
         if plural in ("pods", "jobs"):
             metadata["generation"] = 1
-        return self._put(key, "ADDED", new)
+        return self._put(plural, "ADDED", new, None)
 
     def update(
         self, plural: str, namespace: str, name: str, change: Callable[[Object], Object | None], *, version: str = ""
@@ -127,34 +124,29 @@ class Store:
             return old
         if "generation" in meta(new) and new.get("spec") != old.get("spec"):
             meta(new)["generation"] = meta(old).get("generation", 0) + 1
-        key = (plural, namespace, name)
-        if is_terminating(new) and not meta(new).get("finalizers") and _is_graceless(new):
-            return self._remove(key, new)
-        return self._put(key, "MODIFIED", new)
+        return self._put(plural, "DELETED" if _is_to_go(new) else "MODIFIED", new, old)
 
-    def remove(self, plural: str, namespace: str, name: str) -> Object | None:
-        """Take an object away at once; the result is its last form, None if it was not there."""
+    def remove(self, plural: str, namespace: str, name: str) -> None:
+        """Take an object away at once, whatever would keep it, if it is there."""
         thing = self.find(plural, namespace, name)
-        return None if thing is None else self._remove((plural, namespace, name), clone(thing))
+        if thing is not None:
+            self._put(plural, "DELETED", clone(thing), thing)
 
-    def _put(self, key: tuple[str, str, str], word: str, new: Object) -> Object:
-        old = self._objects.get(key)
-        self._objects[key] = new
-        self._remember(key[0], word, new, old)
-        return new
-
-    def _remove(self, key: tuple[str, str, str], last: Object) -> Object:
-        old = self._objects.pop(key)
-        self._remember(key[0], "DELETED", last, old)
-        return last
-
-    def _remember(self, plural: str, word: str, new: Object, old: Object | None) -> None:
+    def _put(self, plural: str, word: str, new: Object, old: Object | None) -> Object:
+        things, key = self._objects[plural], (meta(new).get("namespace", ""), meta(new)["name"])
+        if word == "DELETED":
+            del things[key]
+        else:
+            things[key] = new
         self.version += 1
         meta(new)["resourceVersion"] = str(self.version)
         self._history.append(Change(version=self.version, plural=plural, word=word, new=new, old=old))
         self.notice.give()
+        return new
 
 
-def _is_graceless(thing: Object) -> bool:
-    """Tell whether nothing but finalizers keeps an object whose deletion was asked for."""
-    return not meta(thing).get("deletionGracePeriodSeconds")
+def _is_to_go(thing: Object) -> bool:
+    """Tell whether nothing keeps an object any more whose deletion was asked for: no finalizer, no grace period."""
+    metadata = meta(thing)
+    is_kept = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+    return is_terminating(thing) and not is_kept

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from airflow_provider_together.emulator.kubernetes.admission import admit_change, admit_new, check_name
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
-from airflow_provider_together.emulator.kubernetes.deletion import check_preconditions, delete, read_options
-from airflow_provider_together.emulator.kubernetes.objects import Object, meta
+from airflow_provider_together.emulator.kubernetes.deletion import check_preconditions, delete
+from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta
 from airflow_provider_together.emulator.kubernetes.patches import APPLY, apply_patch
 from airflow_provider_together.emulator.kubernetes.paths import Target
-from airflow_provider_together.emulator.kubernetes.query import is_dry
+from airflow_provider_together.emulator.kubernetes.query import deletion_options, is_dry
 from airflow_provider_together.emulator.kubernetes.reading import list_of
-from airflow_provider_together.emulator.kubernetes.refusal import ApiError
+from airflow_provider_together.emulator.kubernetes.refusal import not_allowed
 from airflow_provider_together.emulator.kubernetes.selectors import select
 
 _CREATED = 201
@@ -31,8 +31,8 @@ _ANSWERED_WITH_OBJECT = (
 
 def create(cluster: KubernetesCluster, target: Target, body: Any, query: Mapping[str, str]) -> Response:
     """Answer a POST to a kind."""
-    if target.name or target.namespace is None:
-        raise _not_allowed()
+    if target.namespace is None:
+        raise not_allowed()
     thing = admit_new(cluster.store, target.resource, target.namespace, body)
     if not is_dry(query, None):
         thing = cluster.store.create(target.resource.plural, thing)
@@ -42,8 +42,7 @@ def create(cluster: KubernetesCluster, target: Target, body: Any, query: Mapping
 def replace(cluster: KubernetesCluster, target: Target, body: Any, query: Mapping[str, str]) -> Response:
     """Answer a PUT."""
     check_name(target.name, body)
-    version = str((body.get("metadata") or {}).get("resourceVersion") or "") if isinstance(body, dict) else ""
-    return JSONResponse(_change(cluster, target, lambda _old: body, query, version=version))
+    return JSONResponse(_change(cluster, target, lambda _old: body, query, version=_version(body)))
 
 
 def patch(
@@ -58,20 +57,21 @@ def patch(
     if content_type == APPLY and store.find(plural, target.namespace or "", target.name) is None:
         applied = admit_new(store, target.resource, target.namespace or "", body)
         return JSONResponse(applied if is_dry(query, None) else store.create(plural, applied), _CREATED)
-    version = str((body.get("metadata") or {}).get("resourceVersion") or "") if isinstance(body, dict) else ""
-    return JSONResponse(
-        _change(cluster, target, lambda old: apply_patch(content_type, old, body), query, version=version)
-    )
+
+    def patched(old: Object) -> Any:
+        return apply_patch(content_type, old, body)
+
+    return JSONResponse(_change(cluster, target, patched, query, version=_version(body)))
 
 
 def remove(cluster: KubernetesCluster, target: Target, body: Any, query: Mapping[str, str]) -> Response:
     """Answer a DELETE of one object or of all that are selected."""
     options = body if isinstance(body, dict) else {}
-    propagation, grace, preconditions = read_options(options, dict(query))
+    propagation, grace, preconditions = deletion_options(options, query)
     plural = target.resource.plural
     if not target.name:
         if target.namespace is None:
-            raise _not_allowed()
+            raise not_allowed()
         labels, fields = query.get("labelSelector", ""), query.get("fieldSelector", "")
         selector = select(target.resource.kind, labels=labels, fields=fields)
         doomed = [thing for thing in cluster.store.all(plural, target.namespace) if selector(thing)]
@@ -88,10 +88,14 @@ def remove(cluster: KubernetesCluster, target: Target, body: Any, query: Mapping
     return JSONResponse(_deleted(target, thing))
 
 
-def _change(cluster: KubernetesCluster, target: Target, make: Any, query: Mapping[str, str], *, version: str) -> Object:
-    if not target.name or target.subresource not in ("", "status"):
-        raise _not_allowed()
-
+def _change(
+    cluster: KubernetesCluster,
+    target: Target,
+    make: Callable[[Object], Any],
+    query: Mapping[str, str],
+    *,
+    version: str,
+) -> Object:
     def change(old: Object) -> Object:
         return admit_change(target.resource, old, make(old), subresource=target.subresource)
 
@@ -101,11 +105,12 @@ def _change(cluster: KubernetesCluster, target: Target, make: Any, query: Mappin
     return cluster.store.update(plural, namespace, target.name, change, version=version)
 
 
+def _version(body: Any) -> str:
+    """Return the version that an object must have to be changed; empty for any."""
+    return str(find(body, "metadata.resourceVersion") or "")
+
+
 def _deleted(target: Target, thing: Object) -> Object:
     details = {"name": meta(thing)["name"], "kind": target.resource.plural, "uid": meta(thing)["uid"]}
     details |= {"group": target.resource.group} if target.resource.group else {}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def _not_allowed() -> ApiError:
-    return ApiError(405, "the server does not allow this method on the requested resource")

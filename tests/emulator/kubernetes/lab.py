@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ssl
 import time
 from collections.abc import Callable
@@ -11,13 +12,27 @@ from typing import Any
 import httpx
 import kubernetes.client  # type: ignore[import-untyped,unused-ignore]
 import kubernetes.config  # type: ignore[import-untyped,unused-ignore]
+import pytest
 import yaml
+from kubernetes.stream import stream  # type: ignore[import-untyped,unused-ignore]
 
 from airflow_provider_together.emulator import Emulator
 
-#: Seconds that a test waits for something that has to come; it is never a measure of anything.
-PATIENCE = 30.0
+#: Seconds that a test waits for something that has to come, also on a machine that has much else to do; who waits goes
+#: on as soon as it has come.
+PATIENCE = 120.0
+#: A script of a container that runs until it is ended.
+FOREVER = "sleep 3600"
 ENDED = ("Succeeded", "Failed")
+CLUSTER = {
+    "cluster_name": "lab",
+    "region": "us-central-8",
+    "gpu_type": "H100_SXM",
+    "num_gpus": 16,
+    "cuda_version": "12.8",
+    "nvidia_driver_version": "570",
+    "billing_type": "ON_DEMAND",
+}
 
 
 class Lab:
@@ -30,17 +45,13 @@ class Lab:
 
     def __init__(self, emulator: Emulator, **options: Any) -> None:
         self.emulator = emulator
-        self.http = httpx.Client(
-            base_url=emulator.url, headers={"Authorization": f"Bearer {emulator.api_key}"}, trust_env=False, timeout=20
-        )
-        software = {"cuda_version": "12.8", "nvidia_driver_version": "570", "billing_type": "ON_DEMAND"}
-        request = {"region": "us-central-8", "gpu_type": "H100_SXM", "num_gpus": 16, "cluster_name": "lab", **software}
-        answer = self.http.post("/v1/compute/clusters", json={**request, **options})
+        self.http = connect(emulator)
+        answer = self.http.post("/v1/compute/clusters", json={**CLUSTER, **options})
         answer.raise_for_status()
         self.cluster_id = str(answer.json()["cluster_id"])
+        self._path = f"/v1/compute/clusters/{self.cluster_id}"
         self.handle = emulator.kubernetes(self.cluster_id)
-        #: Streams of commands that tests have opened, to be closed in the end.
-        self.sessions: list[Any] = []
+        self._sessions: list[Any] = []
         self.connect()
 
     def connect(self) -> None:
@@ -53,21 +64,27 @@ class Lab:
         # As Python 3.13 does it by default.
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         headers = {"Authorization": f"Bearer {self.token}"}
-        self.rest = httpx.Client(base_url=self.server, headers=headers, verify=context, trust_env=False, timeout=20)
+        self.rest = httpx.Client(
+            base_url=self.server, headers=headers, verify=context, trust_env=False, timeout=PATIENCE
+        )
         client = self._client = kubernetes.config.new_client_from_config_dict(self.kubeconfig)
         self.core: Any = kubernetes.client.CoreV1Api(client)
         self.batch: Any = kubernetes.client.BatchV1Api(client)
 
     def kubeconfig_text(self) -> str:
-        answer = self.http.get(f"/v1/compute/clusters/{self.cluster_id}").json()
+        answer = self.http.get(self._path).json()
         return base64.b64decode(answer["kube_config"]).decode()
 
     def delete_cluster(self) -> None:
-        self.http.delete(f"/v1/compute/clusters/{self.cluster_id}").raise_for_status()
+        self.http.delete(self._path).raise_for_status()
 
     def close(self) -> None:
-        for session in self.sessions:
-            session.sock.close()
+        """Give the cluster back, if its emulator is there, and close all connections."""
+        with contextlib.suppress(httpx.TransportError):
+            self.http.delete(self._path)
+        for session in self._sessions:
+            # Its own close() leaves open what the server has closed.
+            session.sock.shutdown()
         self.rest.close()
         self.http.close()
         self._client.rest_client.pool_manager.clear()
@@ -79,6 +96,20 @@ class Lab:
 
     def pod(self, name: str) -> Any:
         return self.core.read_namespaced_pod(name, "default")
+
+    def open_exec(self, name: str, *command: str, stdin: bool = False) -> Any:
+        """Open a command in a pod as KubernetesPodOperator does, and return its streams."""
+        streams = {"stdin": stdin, "stdout": True, "stderr": True, "tty": False}
+        call = self.core.connect_get_namespaced_pod_exec
+        session = stream(call, name, "default", command=list(command), _preload_content=False, **streams)
+        self._sessions.append(session)
+        return session
+
+    def run_exec(self, name: str, *command: str) -> Any:
+        """Run a command in a pod to its end, and return its streams."""
+        session = self.open_exec(name, *command)
+        session.run_forever(timeout=PATIENCE)
+        return session
 
     def run(self, manifest: dict[str, Any]) -> Any:
         """Create a pod and wait until it has ended."""
@@ -128,8 +159,17 @@ class Lab:
     def wait(self, condition: Callable[[], Any]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < deadline, [(pod.name, pod.phase, pod.reason) for pod in self.handle.pods()]
-            time.sleep(0.02)
+            if time.monotonic() > deadline:
+                pods = [(pod.name, pod.phase, pod.reason) for pod in self.handle.pods()]
+                pytest.fail(f"It has not come within {PATIENCE:g} seconds; pods: {pods}")
+            time.sleep(0.01)
+
+
+def connect(emulator: Emulator) -> httpx.Client:
+    """Return a client of the emulated cloud."""
+    headers = {"Authorization": f"Bearer {emulator.api_key}"}
+    # Without TLS: the certificates of the world's authorities need not be loaded.
+    return httpx.Client(base_url=emulator.url, headers=headers, verify=False, trust_env=False, timeout=PATIENCE)
 
 
 def container(*command: str, name: str = "base", **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.kubernetes.lab import Lab, container, job, pod
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, job, pod
 
 CORE = "/api/v1/namespaces/default"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
@@ -83,7 +83,7 @@ def test_objects_are_found_in_their_namespace_and_in_all(lab: Lab) -> None:
 
 def test_a_namespace_takes_its_contents_with_it(lab: Lab) -> None:
     lab.rest.post("/api/v1/namespaces", json={"metadata": {"name": "other"}})
-    lab.rest.post("/api/v1/namespaces/other/pods", json=pod("runs", "sleep 60"))
+    lab.rest.post("/api/v1/namespaces/other/pods", json=pod("runs", FOREVER))
     lab.wait(lab.handle.processes)
     kept = {"metadata": {"name": "kept", "finalizers": ["x/y"]}}
     lab.rest.post("/api/v1/namespaces/other/configmaps", json=kept)
@@ -209,7 +209,7 @@ def test_what_may_not_change_does_not(lab: Lab) -> None:
     lab.rest.post(f"{CORE}/pods", json=idle("a"))
     code, reason = refusal(patch(lab, "merge-patch", {"spec": {"restartPolicy": "Always"}}))
     assert (code, reason) == (422, "Invalid")
-    lab.rest.post(JOBS, json=job("j", "sleep 60"))
+    lab.rest.post(JOBS, json=job("j", FOREVER))
     answer = patch(lab, "merge-patch", {"spec": {"completions": 3}}, f"{JOBS}/j")
     assert refusal(answer) == (422, "Invalid")
     assert answer.json()["details"]["causes"][0]["field"] == "spec.completions"

@@ -15,7 +15,7 @@ import kubernetes_asyncio.watch
 import pytest
 import yaml
 
-from tests.emulator.kubernetes.lab import PATIENCE, Lab, indexed, pod
+from tests.emulator.kubernetes.lab import FOREVER, PATIENCE, Lab, indexed, pod
 
 
 def test_the_asynchronous_client_creates_watches_reads_and_deletes(lab: Lab) -> None:
@@ -86,7 +86,7 @@ def test_kubectl_applies_waits_shows_and_deletes(lab: Lab, kubectl: Kubectl) -> 
 
 
 def test_kubectl_sees_columns_that_say_something(kubectl: Kubectl, lab: Lab) -> None:
-    lab.create_pod(pod("runs", "sleep 60"))
+    lab.create_pod(pod("runs", FOREVER))
     lab.wait(lab.handle.processes)
     head, row = kubectl("get", "pods").splitlines()
     assert head.split() == ["NAME", "READY", "STATUS", "RESTARTS", "NODE", "AGE"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.kubernetes.lab import Lab, container, ended, pod, waiting
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod, waiting
 
 
 def test_a_command_really_runs_and_its_output_is_the_log(lab: Lab) -> None:
@@ -180,7 +180,7 @@ def test_between_two_runs_it_is_in_crash_loop_back_off(lab: Lab) -> None:
 
 
 def test_a_pod_that_is_active_for_too_long_fails(lab: Lab) -> None:
-    found = lab.run(pod("slow", "sleep 60", activeDeadlineSeconds=1))
+    found = lab.run(pod("slow", FOREVER, activeDeadlineSeconds=1))
     assert (found.status.phase, found.status.reason) == ("Failed", "DeadlineExceeded")
     lab.wait(lambda: lab.handle.processes() == [])
 

@@ -11,7 +11,7 @@ import pytest
 from kubernetes.stream import stream  # type: ignore[import-untyped,unused-ignore]
 
 from airflow_provider_together.emulator.kubernetes.execution import meant_signal
-from tests.emulator.kubernetes.lab import Lab, container, ended, pod
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod
 
 SIDECAR = "trap 'exit 0' INT; while true; do sleep 1; done"
 
@@ -25,7 +25,7 @@ def open_exec(lab: Lab, name: str, *command: str, **options: Any) -> Any:
     return session
 
 
-def start(lab: Lab, script: str = "sleep 60", **spec: Any) -> str:
+def start(lab: Lab, script: str = FOREVER, **spec: Any) -> str:
     name = str(lab.create_pod(pod("exec", script, **spec)).metadata.name)
     lab.wait_until_running(name)
     return name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.emulator.kubernetes.lab import Lab, container, gpu_limit, indexed, job, job_state, pod
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, gpu_limit, indexed, job, job_state, pod
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -97,7 +97,7 @@ def test_a_failed_pod_is_replaced_within_the_limit(lab: Lab) -> None:
 
 
 def test_a_job_that_lasts_too_long_fails(lab: Lab) -> None:
-    found = lab.run_job(job("long", "sleep 60", activeDeadlineSeconds=1))
+    found = lab.run_job(job("long", FOREVER, activeDeadlineSeconds=1))
     assert condition(found, "Failed") == ("DeadlineExceeded", "Job was active longer than specified deadline")
     assert pods_of(lab, "long") == []
 
@@ -126,7 +126,7 @@ def test_a_suspended_job_has_no_pods_until_it_is_resumed(lab: Lab) -> None:
 
 
 def test_suspending_ends_pods_without_counting_them_as_failed(lab: Lab) -> None:
-    lab.create_job(job("pauses", "sleep 60", backoffLimit=0))
+    lab.create_job(job("pauses", FOREVER, backoffLimit=0))
     lab.wait(lambda: lab.job("pauses").status.ready)
     lab.batch.patch_namespaced_job("pauses", "default", {"spec": {"suspend": True}})
     lab.wait(lambda: not pods_of(lab, "pauses") and not lab.handle.processes())
@@ -141,7 +141,7 @@ def test_a_job_is_removed_when_its_time_is_over(lab: Lab) -> None:
 def test_a_job_takes_its_pods_with_it(lab: Lab) -> None:
     for policy in ("Background", "Foreground"):
         name = policy.lower()
-        lab.create_job(job(name, "sleep 60"))
+        lab.create_job(job(name, FOREVER))
         lab.wait_for_ready(name)
         lab.batch.delete_namespaced_job(name, "default", propagation_policy=policy)
         lab.wait(lambda: not lab.handle.jobs() and not lab.handle.pods())
@@ -166,7 +166,7 @@ def test_orphans_stay(lab: Lab) -> None:
 
 
 def test_a_pod_that_somebody_deletes_is_a_failure(lab: Lab) -> None:
-    lab.create_job(job("loses", "sleep 60", backoffLimit=0))
+    lab.create_job(job("loses", FOREVER, backoffLimit=0))
     lab.wait(lambda: lab.job("loses").status.ready)
     lab.core.delete_namespaced_pod(pods_of(lab, "loses")[0].metadata.name, "default", grace_period_seconds=0)
     lab.wait(lambda: job_state(lab.job("loses")) == "Failed")
@@ -188,7 +188,7 @@ def test_rules_say_which_failures_end_a_job_and_which_do_not_count(lab: Lab) -> 
     reason, message = condition(found, "Failed")
     assert reason == "PodFailurePolicy"
     assert "failed with exit code 42 matching FailJob rule at index 0" in message
-    lab.create_job(job("spared", "sleep 60", backoffLimit=0, podFailurePolicy={"rules": rules}))
+    lab.create_job(job("spared", FOREVER, backoffLimit=0, podFailurePolicy={"rules": rules}))
     lab.wait(lambda: lab.job("spared").status.ready)
     lab.handle.evict(pods_of(lab, "spared")[0].metadata.name)
     lab.wait(lambda: len(pods_of(lab, "spared")) == 2)
@@ -196,7 +196,7 @@ def test_rules_say_which_failures_end_a_job_and_which_do_not_count(lab: Lab) -> 
 
 
 def test_a_part_of_a_job_that_fits_nowhere_waits(lab: Lab) -> None:
-    one = container("sleep 60", resources=gpu_limit(8))
+    one = container(FOREVER, resources=gpu_limit(8))
     lab.create_job(indexed("gang", 3, template={"containers": [one]}))
     lab.wait(lambda: lab.job("gang").status.ready == 2)
     pending = [one for one in lab.handle.pods() if one.phase == "Pending"]

@@ -8,13 +8,14 @@ import pytest
 
 from airflow_provider_together.emulator.errors import UnknownResourceError
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError
-from tests.emulator.kubernetes.lab import Lab, ended, pod
+from tests.emulator.kubernetes.conftest import MakeLab
+from tests.emulator.kubernetes.lab import FOREVER, Lab, ended, pod
 
 POD_PATH = "/api/v1/namespaces/default/pods"
 
 
 def start(lab: Lab) -> str:
-    name = str(lab.create_pod(pod("runs", "sleep 60")).metadata.name)
+    name = str(lab.create_pod(pod("runs", FOREVER)).metadata.name)
     lab.wait_until_running(name)
     return name
 
@@ -104,9 +105,7 @@ def test_requests_are_recorded_with_what_they_were_answered_with(lab: Lab) -> No
     assert (second.path, second.user_agent, second.status) == (f"{POD_PATH}/none", "me", 404)
 
 
-def test_the_path_of_another_cluster_is_not_opened_by_ones_own_token(lab: Lab) -> None:
-    other = Lab(lab.emulator)
+def test_the_path_of_another_cluster_is_not_opened_by_ones_own_token(make_lab: MakeLab) -> None:
+    lab, other = make_lab(), make_lab()
     assert other.rest.get(f"{lab.server}/version").status_code == 401
     assert other.rest.get(other.server.replace(other.cluster_id, "none")).status_code == 503
-    other.delete_cluster()
-    other.close()

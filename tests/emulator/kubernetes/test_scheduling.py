@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.emulator import Emulator
-from tests.emulator.kubernetes.lab import Lab, container, gpu_limit, pod
+from tests.emulator.kubernetes.conftest import MakeLab
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, gpu_limit, pod
 
 
 def with_gpus(number: int, **spec: Any) -> dict[str, Any]:
-    return pod("gpus", containers=[container("sleep 60", resources=gpu_limit(number))], **spec)
+    return pod("gpus", containers=[container(FOREVER, resources=gpu_limit(number))], **spec)
 
 
 def pending(lab: Lab, manifest: dict[str, Any]) -> str:
@@ -103,8 +103,8 @@ def test_a_tainted_node_takes_only_those_that_tolerate_it(lab: Lab) -> None:
     assert lab.run(pod("ours", "true", tolerations=[toleration])).spec.node_name == names[0]
 
 
-def test_a_cluster_that_grows_has_more_nodes_and_one_that_shrinks_loses_pods(cloud: Emulator) -> None:
-    lab = Lab(cloud, num_gpus=8)
+def test_a_cluster_that_grows_has_more_nodes_and_one_that_shrinks_loses_pods(make_lab: MakeLab) -> None:
+    lab = make_lab(num_gpus=8)
     lab.wait_until_running(lab.create_pod(with_gpus(8)).metadata.name)
     waits = lab.create_pod(with_gpus(8)).metadata.name
     lab.wait(lambda: lab.events(waits))
@@ -114,5 +114,3 @@ def test_a_cluster_that_grows_has_more_nodes_and_one_that_shrinks_loses_pods(clo
     lab.http.put(path, json={"num_gpus": 8}).raise_for_status()
     lab.wait(lambda: waits not in [one.name for one in lab.handle.pods()])
     assert len(lab.handle.objects("nodes")) == 1
-    lab.delete_cluster()
-    lab.close()

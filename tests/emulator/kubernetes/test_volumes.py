@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.emulator.kubernetes.rewriting import name_rewriter, path_rewriter
+from tests.emulator.kubernetes.conftest import MakeLab
 from tests.emulator.kubernetes.lab import Lab, container, pod, waiting
 
 SHARED = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
@@ -37,33 +37,30 @@ def on_shared(script: str) -> dict[str, Any]:
     return pod("shared", containers=[container(script, volumeMounts=MOUNT)], volumes=SHARED)
 
 
-def test_a_shared_volume_is_a_persistent_volume_of_its_name(cloud: Emulator, lab: Lab) -> None:
-    with_volume = Lab(cloud, volume_id=make_volume(lab))
+def test_a_shared_volume_is_a_persistent_volume_of_its_name(make_lab: MakeLab, lab: Lab) -> None:
+    with_volume = make_lab(volume_id=make_volume(lab))
     volume = with_volume.core.read_persistent_volume("datasets")
     assert volume.spec.capacity == {"storage": "2Ti"}
     assert volume.spec.access_modes == ["ReadWriteMany"]
     assert (volume.spec.storage_class_name, volume.status.phase) == ("shared-wekafs", "Available")
     assert lab.core.list_persistent_volume().items == []
-    with_volume.delete_cluster()
-    with_volume.close()
 
 
-def test_what_one_cluster_wrote_the_next_one_reads_until_the_volume_is_deleted(cloud: Emulator, lab: Lab) -> None:
+def test_what_one_cluster_wrote_the_next_one_reads_until_the_volume_is_deleted(make_lab: MakeLab, lab: Lab) -> None:
     volume_id = make_volume(lab)
     for script, output in (("echo step 9 > /mnt/shared/checkpoint", ""), ("cat /mnt/shared/checkpoint", "step 9\n")):
-        cluster = Lab(cloud, volume_id=volume_id)
+        cluster = make_lab(volume_id=volume_id)
         cluster.core.create_namespaced_persistent_volume_claim("default", claim())
         found = cluster.run(on_shared(script))
         assert (found.status.phase, cluster.log(found.metadata.name)) == ("Succeeded", output)
         path = cluster.output(volumes=SHARED, containers=[container("echo /mnt/shared", volumeMounts=MOUNT)])
         cluster.delete_cluster()
-        cluster.close()
     lab.http.delete(f"/v1/compute/clusters/storage/volumes/{volume_id}").raise_for_status()
     lab.wait(lambda: not Path(path.strip()).exists())
 
 
-def test_a_claim_is_bound_to_the_volume_that_it_names(cloud: Emulator, lab: Lab) -> None:
-    with_volume = Lab(cloud, volume_id=make_volume(lab))
+def test_a_claim_is_bound_to_the_volume_that_it_names(make_lab: MakeLab, lab: Lab) -> None:
+    with_volume = make_lab(volume_id=make_volume(lab))
     core = with_volume.core
     core.create_namespaced_persistent_volume_claim("default", claim())
     with_volume.wait(lambda: core.read_namespaced_persistent_volume_claim("data", "default").status.phase == "Bound")
@@ -74,8 +71,6 @@ def test_a_claim_is_bound_to_the_volume_that_it_names(cloud: Emulator, lab: Lab)
     assert with_volume.events("second") == [("FailedBinding", text)]
     core.delete_namespaced_persistent_volume_claim("data", "default")
     with_volume.wait(lambda: core.read_persistent_volume("datasets").status.phase == "Released")
-    with_volume.delete_cluster()
-    with_volume.close()
 
 
 @pytest.mark.parametrize(
@@ -87,15 +82,13 @@ def test_a_claim_is_bound_to_the_volume_that_it_names(cloud: Emulator, lab: Lab)
     ],
 )
 def test_a_claim_that_does_not_fit_stays_pending(
-    cloud: Emulator, lab: Lab, change: dict[str, Any], problem: str
+    make_lab: MakeLab, lab: Lab, change: dict[str, Any], problem: str
 ) -> None:
-    with_volume = Lab(cloud, volume_id=make_volume(lab))
+    with_volume = make_lab(volume_id=make_volume(lab))
     with_volume.core.create_namespaced_persistent_volume_claim("default", claim(**change))
     with_volume.wait(lambda: with_volume.events("data"))
     text = f'Cannot bind to requested volume "datasets": {problem}'
     assert with_volume.events("data") == [("VolumeMismatch", text)]
-    with_volume.delete_cluster()
-    with_volume.close()
 
 
 def test_a_pod_waits_for_its_claim(lab: Lab) -> None:
