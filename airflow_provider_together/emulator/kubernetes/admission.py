@@ -10,10 +10,10 @@ import base64
 from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.defaults import fill_in
+from airflow_provider_together.emulator.kubernetes.field_types import check_types
 from airflow_provider_together.emulator.kubernetes.objects import Object, clone, find, meta, random_suffix
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError, invalid
 from airflow_provider_together.emulator.kubernetes.resources import Resource
-from airflow_provider_together.emulator.kubernetes.shapes import check_shape
 from airflow_provider_together.emulator.kubernetes.store import Store
 from airflow_provider_together.emulator.kubernetes.validation import causes_against
 
@@ -37,7 +37,7 @@ def admit_new(store: Store, resource: Resource, namespace: str, body: Any) -> Ob
     :raises ApiError: 400, 404 or 422, saying what is wrong.
     """
     thing = check_kind(resource, body)
-    check_shape(resource.plural, resource.kind, thing)
+    check_types(resource.plural, resource.kind, thing)
     metadata: Object = dict(thing.get("metadata") or {})
     thing["metadata"] = metadata
     check_namespace(store, namespace, metadata)
@@ -67,7 +67,7 @@ def admit_change(resource: Resource, old: Object, new: Object, *, subresource: s
     """
     check_kind(resource, new)
     check_name(meta(old)["name"], new)
-    check_shape(resource.plural, resource.kind, new)
+    check_types(resource.plural, resource.kind, new)
     if subresource == "status":
         return {**old, "status": new.get("status") or {}}
     admitted = clone(new) | ({"status": old["status"]} if "status" in old and resource.has_status else {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from airflow_provider_together.emulator.kubernetes.events import NORMAL, WARNING, Recorder
-from airflow_provider_together.emulator.kubernetes.landscape import Landscape, SharedVolume
+from airflow_provider_together.emulator.kubernetes.inventory import Inventory, SharedVolume
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, is_terminating, meta, quantity
 from airflow_provider_together.emulator.kubernetes.store import Store
 
@@ -19,9 +19,9 @@ VOLUME_ID = "emulator.together.ai/volume-id"
 _COMPONENT = "persistentvolume-controller"
 
 
-def match_volumes(store: Store, landscape: Landscape) -> None:
+def match_volumes(store: Store, inventory: Inventory) -> None:
     """Let there be a persistent volume for each shared volume, and none for one that is attached no more."""
-    wanted = {volume.volume_id: volume for volume in landscape.volumes}
+    wanted = {volume.volume_id: volume for volume in inventory.volumes}
     present = {volume_id_of(volume): volume for volume in store.all("persistentvolumes") if volume_id_of(volume)}
     taken = {meta(volume)["name"] for volume in store.all("persistentvolumes")}
     for volume_id, shared in wanted.items():

@@ -14,9 +14,9 @@ from pathlib import Path
 from airflow_provider_together.emulator.kubernetes import claims, deletion, namespaces, nodes, scheduler
 from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
 from airflow_provider_together.emulator.kubernetes.host_names import Addresses
+from airflow_provider_together.emulator.kubernetes.inventory import Inventory
 from airflow_provider_together.emulator.kubernetes.jobs import JobController
 from airflow_provider_together.emulator.kubernetes.kubelet import Kubelets
-from airflow_provider_together.emulator.kubernetes.landscape import Landscape
 from airflow_provider_together.emulator.kubernetes.objects import Object
 from airflow_provider_together.emulator.kubernetes.store import Store
 from airflow_provider_together.emulator.kubernetes.supervision import kill_all_marked
@@ -32,13 +32,13 @@ class KubernetesCluster:
     """
     A cluster that is up, until it is closed.
 
-    :param landscape: what it consists of now.
+    :param inventory: what it consists of now.
     :param folder: for its pods.
     :param mark: tells its processes from all others.
     """
 
     def __init__(
-        self, landscape: Landscape, *, folder: Path, mark: str, shared: SharedFolders, addresses: Addresses
+        self, inventory: Inventory, *, folder: Path, mark: str, shared: SharedFolders, addresses: Addresses
     ) -> None:
         self.store = Store()
         self.kubelets = Kubelets(self.store, folder=folder, mark=mark, shared=shared, addresses=addresses)
@@ -46,17 +46,17 @@ class KubernetesCluster:
         self.is_up = True
         self._folder = folder
         self._jobs = JobController(self.store)
-        self._landscape: Landscape | None = None
+        self._inventory: Inventory | None = None
         namespaces.make_first(self.store)
-        self.match(landscape)
+        self.match(inventory)
         self._work = asyncio.get_running_loop().create_task(self._run())
 
-    def match(self, landscape: Landscape) -> None:
+    def match(self, inventory: Inventory) -> None:
         """Follow the emulated cloud: nodes and volumes come and go."""
-        if landscape != self._landscape:
-            self._landscape = landscape
-            nodes.match_nodes(self.store, landscape)
-            claims.match_volumes(self.store, landscape)
+        if inventory != self._inventory:
+            self._inventory = inventory
+            nodes.match_nodes(self.store, inventory)
+            claims.match_volumes(self.store, inventory)
 
     async def close(self) -> None:
         """Kill everything and remove the folders; the cluster answers no more."""

@@ -45,56 +45,49 @@ class SharedFolders:
                     shutil.rmtree(path, ignore_errors=True)
 
 
-class PodVolumes:
+def prepare_volumes(pod: Object, folder: Path, *, store: Store, shared: SharedFolders) -> dict[str, Path]:
     """
-    The volumes of one pod.
+    Return the folder of every volume of a pod by its name, filled where that is the server's business.
 
     :param folder: the pod's own.
+    :raises MountError: if a volume is of a kind that the emulator does not have, or its claim is not bound.
+    :raises MissingSourceError: if a volume comes from what is not there.
     """
+    namespace = meta(pod)["namespace"]
 
-    def __init__(self, pod: Object, folder: Path, *, store: Store, shared: SharedFolders) -> None:
-        self._pod = pod
-        self._folder = folder
-        self._store = store
-        self._shared = shared
+    def look_up(plural: str, name: str) -> Object | None:
+        return store.find(plural, namespace, name)
 
-    def prepare(self) -> dict[str, Path]:
-        """
-        Return the folder of every volume, filled where that is the server's business.
-
-        :raises MountError: if a volume is of a kind that the emulator does not have.
-        :raises MissingSourceError: if a volume comes from what is not there.
-        """
-        return {volume["name"]: self._prepare(volume) for volume in self._pod["spec"].get("volumes") or ()}
-
-    def _prepare(self, volume: Object) -> Path:
-        path: Path = self._folder / "volumes" / volume["name"]
+    folders: dict[str, Path] = {}
+    for volume in pod["spec"].get("volumes") or ():
+        name, path = volume["name"], folder / "volumes" / volume["name"]
         if volume.get("persistentVolumeClaim"):
-            return self._claimed(volume["persistentVolumeClaim"]["claimName"], path)
+            persistent = _bound_volume(volume["persistentVolumeClaim"]["claimName"], store, look_up)
+            volume_id = volume_id_of(persistent)
+            path = shared.folder(volume_id) if volume_id else path
         path.mkdir(parents=True, exist_ok=True)
-        if "emptyDir" in volume or set(volume) == {"name"}:
-            return path
-        sources = volume["projected"].get("sources") or () if volume.get("projected") else [volume]
-        for source in sources:
-            for name, content in _files(source, self._pod, self._look_up, volume["name"]).items():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                (path / name).write_bytes(content)
-        return path
+        for file, content in _contents(volume, pod, look_up).items():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            (path / file).write_bytes(content)
+        folders[name] = path
+    return folders
 
-    def _claimed(self, name: str, path: Path) -> Path:
-        claim = self._look_up("persistentvolumeclaims", name)
-        volume = claim and self._store.find("persistentvolumes", "", str(find(claim, "spec.volumeName")))
-        if not volume:
-            message = f'persistentvolumeclaim "{name}" is not bound'
-            raise MountError(message)
-        volume_id = volume_id_of(volume)
-        if volume_id:
-            return self._shared.folder(volume_id)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
 
-    def _look_up(self, plural: str, name: str) -> Object | None:
-        return self._store.find(plural, meta(self._pod)["namespace"], name)
+def _bound_volume(claim_name: str, store: Store, look_up: LookUp) -> Object:
+    claim = look_up("persistentvolumeclaims", claim_name)
+    volume = claim and store.find("persistentvolumes", "", str(find(claim, "spec.volumeName")))
+    if not volume:
+        message = f'persistentvolumeclaim "{claim_name}" is not bound'
+        raise MountError(message)
+    return volume
+
+
+def _contents(volume: Object, pod: Object, look_up: LookUp) -> dict[str, bytes]:
+    """Return the files that a volume begins with."""
+    if "emptyDir" in volume or "persistentVolumeClaim" in volume or set(volume) == {"name"}:
+        return {}
+    sources = find(volume, "projected.sources") or () if "projected" in volume else [volume]
+    return {path: content for one in sources for path, content in _files(one, pod, look_up, volume["name"]).items()}
 
 
 def _files(source: Object, pod: Object, look_up: LookUp, volume: str) -> dict[str, bytes]:

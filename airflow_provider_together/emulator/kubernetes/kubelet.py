@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_together.emulator.kubernetes.container_setting import PodPlace
 from airflow_provider_together.emulator.kubernetes.environment import MissingSourceError
 from airflow_provider_together.emulator.kubernetes.events import NORMAL, WARNING, Recorder
-from airflow_provider_together.emulator.kubernetes.folders import MountError, PodVolumes, SharedFolders
+from airflow_provider_together.emulator.kubernetes.folders import MountError, SharedFolders, prepare_volumes
 from airflow_provider_together.emulator.kubernetes.host_names import Addresses, known_names
 from airflow_provider_together.emulator.kubernetes.nodes import is_lost
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, is_finished, is_terminating, meta
@@ -89,7 +89,7 @@ class Kubelets:
         namespace, uid = meta(pod)["namespace"], meta(pod)["uid"]
         folder = self._folder / uid
         try:
-            volumes = PodVolumes(pod, folder, store=self._store, shared=self._shared).prepare()
+            volumes = prepare_volumes(pod, folder, store=self._store, shared=self._shared)
         except (MountError, MissingSourceError) as error:
             self._recorder.record_once(pod, WARNING, "FailedMount", f"MountVolume.SetUp failed: {error}")
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_together.emulator.kubernetes.events import NORMAL, Recorder
-from airflow_provider_together.emulator.kubernetes.landscape import Landscape
+from airflow_provider_together.emulator.kubernetes.inventory import Inventory
 from airflow_provider_together.emulator.kubernetes.objects import Object, has_condition, meta, set_condition
 from airflow_provider_together.emulator.kubernetes.resources import VERSION
 from airflow_provider_together.emulator.kubernetes.store import Store
@@ -16,13 +16,13 @@ _COMPONENT = "node-controller"
 _UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
-def match_nodes(store: Store, landscape: Landscape) -> None:
+def match_nodes(store: Store, inventory: Inventory) -> None:
     """Let there be a node for each worker, and no other."""
-    wanted = set(landscape.nodes)
+    wanted = set(inventory.nodes)
     present = {meta(node)["name"] for node in store.all("nodes")}
-    for name in landscape.nodes:
+    for name in inventory.nodes:
         if name not in present:
-            node = store.create("nodes", _node(name, landscape))
+            node = store.create("nodes", _node(name, inventory))
             message = f"Node {name} event: Registered Node {name} in Controller"
             Recorder(store, _COMPONENT).record(node, NORMAL, "RegisteredNode", message)
     for name in present - wanted:
@@ -52,8 +52,8 @@ def is_lost(node: Object) -> bool:
     return not has_condition(node, "Ready")
 
 
-def _node(name: str, landscape: Landscape) -> Object:
-    capacity = {**_CAPACITY, GPU: str(landscape.gpus_per_node)}
+def _node(name: str, inventory: Inventory) -> Object:
+    capacity = {**_CAPACITY, GPU: str(inventory.gpus_per_node)}
     status: Object = {
         "capacity": capacity,
         "allocatable": dict(capacity),
@@ -80,8 +80,8 @@ def _node(name: str, landscape: Landscape) -> Object:
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
         "nvidia.com/gpu.present": "true",
-        "nvidia.com/gpu.count": str(landscape.gpus_per_node),
+        "nvidia.com/gpu.count": str(inventory.gpus_per_node),
         # As NVIDIA's feature discovery has it, as far as the API's word for the type tells it.
-        "nvidia.com/gpu.product": f"NVIDIA-{landscape.gpu_type.replace('_', '-')}",
+        "nvidia.com/gpu.product": f"NVIDIA-{inventory.gpu_type.replace('_', '-')}",
     }
     return {"metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}

@@ -26,7 +26,7 @@ from airflow_provider_together.emulator.kubernetes.cluster import KubernetesClus
 from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.emulator.kubernetes.host_names import Addresses
-from airflow_provider_together.emulator.kubernetes.landscape import living_volumes, survey
+from airflow_provider_together.emulator.kubernetes.inventory import living_volumes, take_inventory
 from airflow_provider_together.emulator.kubernetes.record import ClusterRecord
 from airflow_provider_together.emulator.kubernetes.supervision import Supervisor
 from airflow_provider_together.emulator.state import World
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 _START_SECONDS, _STOP_SECONDS, _ANSWER_SECONDS = 30.0, 20.0, 30.0
 #: Seconds between two looks at which clusters there are.
-_SURVEY_SECONDS = 0.05
+_LOOK_SECONDS = 0.05
 _BACKLOG = 128
 #: Seconds for the ends of followed logs and watches to be sent.
 _LAST_WORDS_SECONDS = 0.05
@@ -66,7 +66,7 @@ class KubernetesServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_started = threading.Event()
         context, self._authority = make_tls()
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+        self._socket = _listen()
         self._port = self._socket.getsockname()[1]
         self._server = _make_server(self, context, self._has_started)
         self._thread = threading.Thread(target=self._serve, name="together-emulator-kubernetes", daemon=True)
@@ -124,7 +124,7 @@ class KubernetesServer:
                 await self._follow()
             except Exception:  # noqa: BLE001 - it is told, and one mistake must not leave all clusters behind
                 _LOG.exception("The emulator's Kubernetes side could not follow the cloud; it looks again soon")
-            await asyncio.sleep(_SURVEY_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def close(self) -> None:
         """Close all clusters for good."""
@@ -135,14 +135,14 @@ class KubernetesServer:
     async def _follow(self) -> None:
         if self._is_closing:
             return
-        up = survey(self._world)
-        for cluster_id, landscape in up.items():
+        up = take_inventory(self._world)
+        for cluster_id, inventory in up.items():
             if cluster_id in self._clusters:
-                self._clusters[cluster_id].match(landscape)
+                self._clusters[cluster_id].match(inventory)
             else:
                 folder, mark = self._folder / "clusters" / cluster_id, f"{self._mark}/{cluster_id}"
                 self._clusters[cluster_id] = KubernetesCluster(
-                    landscape, folder=folder, mark=mark, shared=self._shared, addresses=self._addresses
+                    inventory, folder=folder, mark=mark, shared=self._shared, addresses=self._addresses
                 )
         self._shared.keep_only(living_volumes(self._world))
         # Last, since the world goes on while one waits.
@@ -179,6 +179,18 @@ def check_system() -> None:
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         message = f"kubernetes=True is wrong on {sys.platform}: containers run as processes of Linux"
         raise ValueError(message)
+
+
+def _listen() -> socket.socket:
+    # With the protocol named, asyncio turns Nagle's algorithm off, which would cost 40 ms of most answers.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _make_server(backend: KubernetesServer, context: Any, has_started: threading.Event) -> uvicorn.Server:

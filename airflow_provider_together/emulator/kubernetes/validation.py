@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from airflow_provider_together.emulator.kubernetes.field_types import JOB_NUMBERS
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta, quantity
-from airflow_provider_together.emulator.kubernetes.shapes import JOB_NUMBERS
 
 Causes = Iterator[tuple[str, str]]
 

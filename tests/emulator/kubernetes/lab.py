@@ -21,8 +21,9 @@ from airflow_provider_together.emulator import Emulator
 #: Seconds that a test waits for something that has to come, also on a machine that has much else to do; who waits goes
 #: on as soon as it has come.
 PATIENCE = 120.0
-#: A script of a container that runs until it is ended.
+#: Scripts of containers: one that runs until it is ended, and one that runs until a file of this name is there.
 FOREVER = "sleep 3600"
+UNTIL_TOLD = "while [ ! -e told ]; do sleep 0.02; done"
 ENDED = ("Succeeded", "Failed")
 CLUSTER = {
     "cluster_name": "lab",
@@ -97,6 +98,17 @@ class Lab:
     def pod(self, name: str) -> Any:
         return self.core.read_namespaced_pod(name, "default")
 
+    def start(self, manifest: dict[str, Any], *, says: str = "") -> str:
+        """Create a pod, wait until it runs and has written what it is to say first, and return its name."""
+        name = str(self.create_pod(manifest).metadata.name)
+        self.wait(lambda: self.pod(name).status.phase == "Running")
+        self.wait(lambda: self.log(name).startswith(says))
+        return name
+
+    def tell(self, name: str) -> None:
+        """Tell a pod to end that runs :data:`UNTIL_TOLD`."""
+        assert self.run_exec(name, "touch", "told").returncode == 0
+
     def open_exec(self, name: str, *command: str, stdin: bool = False) -> Any:
         """Open a command in a pod as KubernetesPodOperator does, and return its streams."""
         streams = {"stdin": stdin, "stdout": True, "stderr": True, "tty": False}
@@ -148,8 +160,9 @@ class Lab:
     def wait_for_job(self, name: str, state: str) -> None:
         self.wait(lambda: job_state(self.job(name)) == state)
 
-    def wait_for_ready(self, name: str) -> None:
-        self.wait(lambda: self.job(name).status.ready)
+    def wait_for_ready(self, job: str, number: int = 1) -> None:
+        """Wait until so many pods of a Job are ready."""
+        self.wait(lambda: self.job(job).status.ready == number)
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """Return reason and message of the events about an object."""
@@ -168,8 +181,9 @@ class Lab:
 def connect(emulator: Emulator) -> httpx.Client:
     """Return a client of the emulated cloud."""
     headers = {"Authorization": f"Bearer {emulator.api_key}"}
-    # Without TLS: the certificates of the world's authorities need not be loaded.
-    return httpx.Client(base_url=emulator.url, headers=headers, verify=False, trust_env=False, timeout=PATIENCE)
+    # There is no TLS, so that the certificates of the world's authorities need not be loaded.
+    nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.Client(base_url=emulator.url, headers=headers, verify=nobody, trust_env=False, timeout=PATIENCE)
 
 
 def container(*command: str, name: str = "base", **more: Any) -> dict[str, Any]:
@@ -180,7 +194,7 @@ def container(*command: str, name: str = "base", **more: Any) -> dict[str, Any]:
 
 def pod(name: str, *command: str, **spec: Any) -> dict[str, Any]:
     """Return a pod with one container, or with those that are given."""
-    spec = {"restartPolicy": "Never", "containers": [container(*command)], "terminationGracePeriodSeconds": 5, **spec}
+    spec = {"restartPolicy": "Never", "containers": [container(*command)], "terminationGracePeriodSeconds": 60, **spec}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": f"{name}-"}, "spec": spec}
 
 
@@ -214,7 +228,8 @@ def ended(found: Any, container_name: str = "base") -> Any:
     return next(status for status in statuses if status.name == container_name).state.terminated
 
 
-def waiting(found: Any) -> Any:
-    """Return what the first container of a pod waits for, if it does."""
+def waiting(found: Any) -> tuple[str, str]:
+    """Return reason and message of what the first container of a pod waits for, empty if it does not."""
     statuses = found.status.container_statuses
-    return statuses[0].state.waiting if statuses else None
+    state = statuses[0].state.waiting if statuses else None
+    return ("", "") if state is None else (state.reason, state.message or "")

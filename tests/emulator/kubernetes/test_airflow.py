@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.dag_runs import Run, run_dag
-from tests.emulator.kubernetes.lab import Lab
+from tests.emulator.kubernetes.lab import PATIENCE, Lab
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -68,7 +68,7 @@ def test_the_log_is_followed_once_to_its_end(lab: Lab, config_file: str, capfd: 
 
 
 def test_an_image_that_cannot_be_pulled_fails_the_task(lab: Lab, config_file: str) -> None:
-    run = run_pod(config_file, "true", image="registry.invalid/train:1", startup_timeout_seconds=20)
+    run = run_pod(config_file, "true", image="registry.invalid/train:1", startup_timeout_seconds=int(PATIENCE))
     assert run.state == "failed"
     assert lab.handle.pods() == []
     assert not [request for request in lab.handle.requests if request.path.endswith("/log")]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.emulator.kubernetes.lab import FOREVER, Lab, container, job, pod
+from tests.emulator.kubernetes.lab import FOREVER, PATIENCE, Lab, container, job, pod
 
 CORE = "/api/v1/namespaces/default"
 JOBS = "/apis/batch/v1/namespaces/default/jobs"
@@ -177,6 +177,14 @@ def test_a_json_patch_goes_step_by_step_or_not_at_all(lab: Lab) -> None:
     assert "z" in lab.rest.get(f"{CORE}/pods/a").json()["metadata"]["labels"]
 
 
+def test_an_apply_makes_what_is_not_there_and_changes_what_is(lab: Lab) -> None:
+    path, headers = f"{CORE}/configmaps/a", {"content-type": "application/apply-patch+yaml"}
+    for value, code in (("1", 201), ("2", 200)):
+        body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", **config_map("a", k=value)})
+        answer = lab.rest.patch(f"{path}?fieldManager=kubectl", content=body, headers=headers)
+        assert (answer.status_code, answer.json()["data"]) == (code, {"k": value})
+
+
 def test_another_form_of_patch_is_refused(lab: Lab) -> None:
     lab.rest.post(f"{CORE}/pods", json=idle("a"))
     assert refusal(patch(lab, "x-patch", {})) == (415, "UnsupportedMediaType")
@@ -238,18 +246,16 @@ def test_what_is_deleted_is_gone_and_a_second_time_not_found(lab: Lab) -> None:
 
 def test_a_pod_has_its_grace_period(lab: Lab) -> None:
     script = "trap 'echo saved; exit 0' TERM; echo up; while :; do sleep 0.05; done"
-    name = lab.create_pod(pod("grace", script)).metadata.name
-    lab.wait(lambda: lab.wait_until_running(name) and lab.log(name) == "up\n")
+    name = lab.start(pod("grace", script), says="up")
     with lab.rest.stream("GET", f"{CORE}/pods/{name}/log?follow=true") as answer:
         deleted = lab.rest.delete(f"{CORE}/pods/{name}").json()
-        assert (deleted["kind"], deleted["metadata"]["deletionGracePeriodSeconds"]) == ("Pod", 5)
+        assert (deleted["kind"], deleted["metadata"]["deletionGracePeriodSeconds"]) == ("Pod", 60)
         assert list(answer.iter_lines()) == ["up", "saved"]
     lab.wait(lambda: not lab.handle.pods())
 
 
 def test_a_pod_that_does_not_want_to_end_is_killed_in_the_end(lab: Lab) -> None:
-    name = lab.create_pod(pod("stays", "trap '' TERM; echo up; while :; do sleep 0.05; done")).metadata.name
-    lab.wait(lambda: lab.wait_until_running(name) and lab.log(name) == "up\n")
+    name = lab.start(pod("stays", "trap '' TERM; echo up; while :; do sleep 0.05; done"), says="up")
     lab.rest.delete(f"{CORE}/pods/{name}?gracePeriodSeconds=300")
     assert lab.pod(name).metadata.deletion_timestamp is not None
     # A second request can only shorten it.
@@ -298,7 +304,7 @@ def test_what_an_object_owns_goes_with_it(lab: Lab) -> None:
 def watched(lab: Lab, path: str, *, until: int, **query: Any) -> list[tuple[str, str]]:
     """Return the first so many events of a watch: word and name."""
     found = []
-    with lab.rest.stream("GET", path, params={"watch": "true", "timeoutSeconds": 20, **query}) as answer:
+    with lab.rest.stream("GET", path, params={"watch": "true", "timeoutSeconds": int(PATIENCE), **query}) as answer:
         for line in answer.iter_lines():
             event = json.loads(line)
             found.append((event["type"], event["object"]["metadata"]["name"]))
@@ -364,6 +370,7 @@ def test_a_taken_name_is_refused(lab: Lab) -> None:
         ("PUT", f"{CORE}/pods", 405),
         ("POST", f"{CORE}/pods/none", 405),
         ("POST", "/api/v1/pods", 405),
+        ("DELETE", f"{CORE}/pods/none/status", 405),
         ("GET", f"{CORE}/pods/none/nonsense", 404),
         ("GET", f"{CORE}/configmaps/none/status", 404),
         ("POST", f"{CORE}/pods/none/log", 404),

@@ -30,7 +30,7 @@ def test_the_asynchronous_client_creates_watches_reads_and_deletes(lab: Lab) -> 
             phases: list[str] = []
             field = f"metadata.name={made.metadata.name}"
             async with kubernetes_asyncio.watch.Watch() as watch:
-                options = {"field_selector": field, "resource_version": version, "timeout_seconds": 20}
+                options = {"field_selector": field, "resource_version": version, "timeout_seconds": int(PATIENCE)}
                 events = watch.stream(core.list_namespaced_pod, "default", **options)
                 async for event in events:
                     if event["object"].status.phase not in phases:
@@ -75,7 +75,8 @@ def test_kubectl_applies_waits_shows_and_deletes(lab: Lab, kubectl: Kubectl) -> 
     manifest = json.dumps(indexed("ranks", 2, "echo rank $JOB_COMPLETION_INDEX"))
     assert kubectl("apply", "-f", "-", send=manifest) == "job.batch/ranks created\n"
     assert kubectl("apply", "-f", "-", send=manifest) == "job.batch/ranks unchanged\n"
-    kubectl("wait", "--for=condition=Complete", "job/ranks", "--timeout=20s")
+    assert kubectl("apply", "--server-side", "-f", "-", send=manifest) == "job.batch/ranks serverside-applied\n"
+    kubectl("wait", "--for=condition=Complete", "job/ranks", f"--timeout={PATIENCE:g}s")
     assert kubectl("logs", "-l", "job-name=ranks", "--prefix=false").splitlines() == ["rank 0", "rank 1"]
     assert [line.split()[:3] for line in kubectl("get", "jobs").splitlines()[1:]] == [["ranks", "Complete", "2/2"]]
     assert "Completed" in kubectl("get", "pods")

@@ -10,6 +10,8 @@ import pytest
 
 from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod, waiting
 
+HUNGRY = "import time; held = bytearray(200_000_000); time.sleep(3600)"
+
 
 def test_a_command_really_runs_and_its_output_is_the_log(lab: Lab) -> None:
     assert lab.output("echo $((6 * 7)); echo err >&2") == "42\nerr\n"
@@ -50,8 +52,7 @@ def test_variables_come_from_secrets_config_maps_and_the_pod(lab: Lab) -> None:
 def test_a_container_waits_for_a_secret_that_is_not_there_yet(lab: Lab) -> None:
     env = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "late", "key": "key"}}}]
     name = lab.create_pod(pod("late", containers=[container("echo $KEY", env=env)])).metadata.name
-    lab.wait(lambda: waiting(lab.pod(name)) and waiting(lab.pod(name)).reason == "CreateContainerConfigError")
-    assert waiting(lab.pod(name)).message == 'secret "late" not found'
+    lab.wait(lambda: waiting(lab.pod(name)) == ("CreateContainerConfigError", 'secret "late" not found'))
     lab.core.create_namespaced_secret("default", {"metadata": {"name": "late"}, "stringData": {"key": "here"}})
     lab.wait(lambda: lab.pod(name).status.phase == "Succeeded")
     assert lab.log(name) == "here\n"
@@ -82,8 +83,8 @@ def test_a_command_that_no_process_can_have_is_a_start_error(lab: Lab) -> None:
 
 def test_without_a_command_it_says_that_there_are_no_images(lab: Lab) -> None:
     name = lab.create_pod(pod("bare", containers=[{"name": "base", "image": "train:1"}])).metadata.name
-    lab.wait(lambda: waiting(lab.pod(name)) and waiting(lab.pod(name)).reason == "CreateContainerError")
-    assert "pulls no image: give its command" in waiting(lab.pod(name)).message
+    lab.wait(lambda: waiting(lab.pod(name))[0] == "CreateContainerError")
+    assert "pulls no image: give its command" in waiting(lab.pod(name))[1]
     assert lab.pod(name).status.phase == "Pending"
 
 
@@ -93,8 +94,7 @@ def test_an_image_that_is_nowhere_is_not_pulled(lab: Lab, image: str) -> None:
     reasons: set[str] = set()
 
     def has_backed_off() -> bool:
-        state = waiting(lab.pod(name))
-        reasons.add(state.reason if state else "")
+        reasons.add(waiting(lab.pod(name))[0])
         return {"ErrImagePull", "ImagePullBackOff"} <= reasons
 
     lab.wait(has_backed_off)
@@ -131,14 +131,13 @@ def test_the_end_of_the_log_is_the_message_of_a_failure_if_wanted(lab: Lab) -> N
 
 
 def test_more_memory_than_its_limit_is_out_of_memory(lab: Lab) -> None:
-    hungry = ("python", "-c", "import time; held = bytearray(200_000_000); time.sleep(60)")
-    one = container(*hungry, resources={"limits": {"memory": "100Mi"}})
+    one = container("python", "-c", HUNGRY, resources={"limits": {"memory": "100Mi"}})
     found = lab.run(pod("hungry", containers=[one]))
     assert (found.status.phase, ended(found).exit_code, ended(found).reason) == ("Failed", 137, "OOMKilled")
 
 
 def test_children_count_towards_the_limit(lab: Lab) -> None:
-    script = "python -c 'import time; held = bytearray(200_000_000); time.sleep(60)' & wait"
+    script = f"python -c '{HUNGRY}' & wait"
     found = lab.run(pod("family", containers=[container(script, resources={"limits": {"memory": "100Mi"}})]))
     assert ended(found).reason == "OOMKilled"
 
@@ -175,7 +174,7 @@ def test_on_failure_a_container_is_run_again_until_it_succeeds(lab: Lab) -> None
 
 def test_between_two_runs_it_is_in_crash_loop_back_off(lab: Lab) -> None:
     name = lab.create_pod(pod("loop", "exit 1", restartPolicy="Always")).metadata.name
-    lab.wait(lambda: waiting(lab.pod(name)) and waiting(lab.pod(name)).reason == "CrashLoopBackOff")
+    lab.wait(lambda: waiting(lab.pod(name))[0] == "CrashLoopBackOff")
     assert lab.pod(name).status.phase == "Running"
 
 
@@ -186,12 +185,12 @@ def test_a_pod_that_is_active_for_too_long_fails(lab: Lab) -> None:
 
 
 def test_what_it_leaves_behind_ends_with_a_container(lab: Lab) -> None:
-    lab.run(pod("leaves", "setsid sleep 60 & sleep 60 & exit 0"))
+    lab.run(pod("leaves", f"setsid {FOREVER} & {FOREVER} & exit 0"))
     assert lab.handle.processes() == []
 
 
 def test_it_ends_also_while_another_container_of_the_pod_goes_on(lab: Lab) -> None:
-    pair = [container("setsid sleep 60 & exit 0", name="leaves"), container("exec sleep 60", name="stays")]
+    pair = [container(f"setsid {FOREVER} & exit 0", name="leaves"), container(f"exec {FOREVER}", name="stays")]
     name = lab.create_pod(pod("pair", containers=pair)).metadata.name
     lab.wait(lambda: (lab.pod(name).status.container_statuses or [None])[0] and ended(lab.pod(name), "leaves"))
     assert len(lab.handle.processes()) == 1

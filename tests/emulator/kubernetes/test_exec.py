@@ -5,75 +5,57 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from typing import Any
 
 import pytest
-from kubernetes.stream import stream  # type: ignore[import-untyped,unused-ignore]
 
 from airflow_provider_together.emulator.kubernetes.execution import meant_signal
-from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod
+from tests.emulator.kubernetes.lab import FOREVER, PATIENCE, Lab, container, ended, pod
 
-SIDECAR = "trap 'exit 0' INT; while true; do sleep 1; done"
-
-
-def open_exec(lab: Lab, name: str, *command: str, **options: Any) -> Any:
-    """Open a command as KubernetesPodOperator does, and keep its streams."""
-    streams = {"stdin": False, "stdout": True, "stderr": True, "tty": False, **options}
-    call = lab.core.connect_get_namespaced_pod_exec
-    session = stream(call, name, "default", command=list(command), _preload_content=False, **streams)
-    lab.sessions.append(session)
-    return session
+SIDECAR = "trap 'exit 0' INT; echo up; while true; do sleep 1; done"
 
 
-def start(lab: Lab, script: str = FOREVER, **spec: Any) -> str:
-    name = str(lab.create_pod(pod("exec", script, **spec)).metadata.name)
-    lab.wait_until_running(name)
-    return name
+def start(lab: Lab) -> str:
+    return lab.start(pod("exec", FOREVER))
 
 
 def test_a_command_has_streams_and_an_exit_code(lab: Lab) -> None:
     name = start(lab)
-    session = open_exec(lab, name, "sh", "-c", "echo out; echo err >&2; exit 5")
-    session.run_forever(timeout=20)
+    session = lab.run_exec(name, "sh", "-c", "echo out; echo err >&2; exit 5")
     assert (session.read_stdout(), session.read_stderr(), session.returncode) == ("out\n", "err\n", 5)
-    fine = open_exec(lab, name, "true")
-    fine.run_forever(timeout=20)
-    assert fine.returncode == 0
+    assert lab.run_exec(name, "true").returncode == 0
 
 
 def test_a_command_reads_what_it_is_sent(lab: Lab) -> None:
-    session = open_exec(lab, start(lab), "head", "-n", "1", stdin=True)
+    session = lab.open_exec(start(lab), "head", "-n", "1", stdin=True)
     session.write_stdin("hello\n")
-    session.run_forever(timeout=20)
+    session.run_forever(timeout=PATIENCE)
     assert session.read_stdout() == "hello\n"
 
 
 def test_a_command_sees_the_mounts_and_the_environment_of_its_container(lab: Lab) -> None:
     volumes, mounts = [{"name": "v", "emptyDir": {}}], [{"name": "v", "mountPath": "/airflow/xcom"}]
     env = [{"name": "WHERE", "value": "/airflow/xcom/return.json"}]
-    one = container("echo '[1]' > /airflow/xcom/return.json; sleep 60", volumeMounts=mounts, env=env)
-    name = start(lab, containers=[one], volumes=volumes)
+    one = container(f"echo '[1]' > /airflow/xcom/return.json; {FOREVER}", volumeMounts=mounts, env=env)
+    name = lab.start(pod("xcom", containers=[one], volumes=volumes))
     script = 'while [ ! -s "$WHERE" ]; do sleep 0.02; done; cat /airflow/xcom/return.json'
-    session = open_exec(lab, name, "/bin/sh", "-c", script)
-    session.run_forever(timeout=20)
-    assert session.read_stdout() == "[1]\n"
+    assert lab.run_exec(name, "/bin/sh", "-c", script).read_stdout() == "[1]\n"
 
 
 def test_killing_by_name_is_a_signal_to_the_container_and_to_nobody_else(lab: Lab) -> None:
     # It looks like what the command searches for, and is not in the container.
     bystander = subprocess.Popen(["/bin/sh", "-c", "read line"], stdin=subprocess.PIPE)
-    name = start(lab, SIDECAR)
-    session = open_exec(lab, name, "/bin/sh", stdin=True)
+    name = lab.start(pod("sidecar", SIDECAR), says="up")
+    session = lab.open_exec(name, "/bin/sh", stdin=True)
     session.write_stdin("kill -2 $(pgrep -u $(id -u) -f 'sh')\n")
     lab.wait(lambda: lab.pod(name).status.phase == "Succeeded")
     assert ended(lab.pod(name)).exit_code == 0
     assert bystander.poll() is None
-    bystander.communicate(b"\n", timeout=20)
+    bystander.communicate(b"\n", timeout=PATIENCE)
 
 
 def test_killing_in_the_command_itself_is_the_same(lab: Lab) -> None:
-    name = start(lab, SIDECAR)
-    open_exec(lab, name, "/bin/sh", "-c", f"kill -s SIGINT {os.getpid()}").run_forever(timeout=20)
+    name = lab.start(pod("sidecar", SIDECAR), says="up")
+    lab.run_exec(name, "/bin/sh", "-c", f"kill -s SIGINT {os.getpid()}")
     lab.wait(lambda: lab.pod(name).status.phase == "Succeeded")
 
 
@@ -98,26 +80,24 @@ def test_the_signal_is_read_from_the_command(text: str, number: int | None) -> N
 
 def test_a_command_ends_with_its_container(lab: Lab) -> None:
     name = start(lab)
-    session = open_exec(lab, name, "sh", "-c", "echo up; sleep 60")
-    session.update(timeout=20)
+    session = lab.open_exec(name, "sh", "-c", f"echo up; {FOREVER}")
+    session.update(timeout=PATIENCE)
     lab.core.delete_namespaced_pod(name, "default", grace_period_seconds=0)
-    session.run_forever(timeout=20)
+    session.run_forever(timeout=PATIENCE)
     lab.wait(lambda: lab.handle.processes() == [])
 
 
 def test_a_command_ends_when_the_client_hangs_up(lab: Lab) -> None:
     name = start(lab)
     alone = lab.handle.processes()
-    session = open_exec(lab, name, "sleep", "60")
+    session = lab.open_exec(name, *FOREVER.split())
     lab.wait(lambda: len(lab.handle.processes()) > len(alone))
     session.close()
     lab.wait(lambda: lab.handle.processes() == alone)
 
 
 def test_a_program_that_is_not_there_is_told(lab: Lab) -> None:
-    session = open_exec(lab, start(lab), "no-such-program")
-    session.run_forever(timeout=20)
-    assert "no-such-program" in session.read_channel(3)
+    assert "no-such-program" in lab.run_exec(start(lab), "no-such-program").read_channel(3)
 
 
 HANDSHAKE = {

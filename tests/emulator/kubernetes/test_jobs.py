@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from tests.emulator.kubernetes.lab import FOREVER, Lab, container, gpu_limit, indexed, job, job_state, pod
+from tests.emulator.kubernetes.lab import FOREVER, UNTIL_TOLD, Lab, container, gpu_limit, indexed, job, job_state, pod
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -78,7 +79,7 @@ def test_a_name_means_nothing_without_its_service(lab: Lab) -> None:
 
 
 def test_a_failure_beyond_the_limit_fails_the_job_and_ends_its_other_pods(lab: Lab) -> None:
-    script = "[ $JOB_COMPLETION_INDEX = 1 ] && exit 3; sleep 60"
+    script = f"[ $JOB_COMPLETION_INDEX = 1 ] && exit 3; {FOREVER}"
     found = lab.run_job(indexed("fails", 2, script, backoffLimit=0))
     assert condition(found, "Failed") == ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
     assert condition(found, "FailureTarget")[0] == "BackoffLimitExceeded"
@@ -103,31 +104,34 @@ def test_a_job_that_lasts_too_long_fails(lab: Lab) -> None:
 
 
 def test_no_more_pods_run_than_are_wanted_at_once(lab: Lab) -> None:
-    lab.create_job(job("some", "sleep 0.2", completions=4, parallelism=2))
-    alive: set[int] = set()
-
-    def is_complete() -> bool:
-        alive.add(sum(one.phase in ("Pending", "Running") for one in lab.handle.pods()))
-        return job_state(lab.job("some")) == "Complete"
-
-    lab.wait(is_complete)
-    assert max(alive) == 2
+    lab.create_job(job("some", UNTIL_TOLD, completions=4, parallelism=2))
+    for number in (2, 4):
+        lab.wait_for_ready("some", 2)
+        assert len(pods_of(lab, "some")) == number
+        for one in pods_of(lab, "some")[-2:]:
+            lab.tell(one.metadata.name)
+        lab.wait(partial(_has_succeeded, lab, "some", number))
+    lab.wait_for_job("some", "Complete")
     assert len(pods_of(lab, "some")) == 4
 
 
+def _has_succeeded(lab: Lab, name: str, number: int) -> bool:
+    return bool(lab.job(name).status.succeeded == number)
+
+
 def test_a_suspended_job_has_no_pods_until_it_is_resumed(lab: Lab) -> None:
-    lab.create_job(job("rests", "sleep 0.1", suspend=True))
+    lab.create_job(job("rests", "true", suspend=True))
     lab.wait(lambda: lab.job("rests").status.conditions)
     assert condition(lab.job("rests"), "Suspended") == ("JobSuspended", "Job suspended")
     assert pods_of(lab, "rests") == []
     lab.batch.patch_namespaced_job("rests", "default", {"spec": {"suspend": False}})
-    lab.wait(lambda: job_state(lab.job("rests")) == "Complete")
+    lab.wait_for_job("rests", "Complete")
     assert condition(lab.job("rests"), "Suspended")[0] == "JobResumed"
 
 
 def test_suspending_ends_pods_without_counting_them_as_failed(lab: Lab) -> None:
     lab.create_job(job("pauses", FOREVER, backoffLimit=0))
-    lab.wait(lambda: lab.job("pauses").status.ready)
+    lab.wait_for_ready("pauses")
     lab.batch.patch_namespaced_job("pauses", "default", {"spec": {"suspend": True}})
     lab.wait(lambda: not pods_of(lab, "pauses") and not lab.handle.processes())
     assert (job_state(lab.job("pauses")), lab.job("pauses").status.failed) == ("", None)
@@ -149,10 +153,14 @@ def test_a_job_takes_its_pods_with_it(lab: Lab) -> None:
 
 
 def test_in_the_foreground_a_job_stays_until_its_pods_are_gone(lab: Lab) -> None:
-    lab.create_job(job("stays", "trap '' TERM; while :; do sleep 0.1; done"))
-    lab.wait(lambda: lab.job("stays").status.ready)
+    template = {"terminationGracePeriodSeconds": 300}
+    lab.create_job(job("stays", f"trap '' TERM; echo up; {UNTIL_TOLD}", template=template))
+    lab.wait_for_ready("stays")
+    (only,) = pods_of(lab, "stays")
+    lab.wait(lambda: lab.log(only.metadata.name) == "up\n")
     lab.batch.delete_namespaced_job("stays", "default", propagation_policy="Foreground")
     assert lab.job("stays").metadata.deletion_timestamp is not None
+    lab.tell(only.metadata.name)
     lab.wait(lambda: not lab.handle.jobs())
     assert lab.handle.pods() == []
 
@@ -167,9 +175,9 @@ def test_orphans_stay(lab: Lab) -> None:
 
 def test_a_pod_that_somebody_deletes_is_a_failure(lab: Lab) -> None:
     lab.create_job(job("loses", FOREVER, backoffLimit=0))
-    lab.wait(lambda: lab.job("loses").status.ready)
+    lab.wait_for_ready("loses")
     lab.core.delete_namespaced_pod(pods_of(lab, "loses")[0].metadata.name, "default", grace_period_seconds=0)
-    lab.wait(lambda: job_state(lab.job("loses")) == "Failed")
+    lab.wait_for_job("loses", "Failed")
 
 
 def test_each_index_may_have_a_limit_of_its_own(lab: Lab) -> None:
@@ -189,7 +197,7 @@ def test_rules_say_which_failures_end_a_job_and_which_do_not_count(lab: Lab) -> 
     assert reason == "PodFailurePolicy"
     assert "failed with exit code 42 matching FailJob rule at index 0" in message
     lab.create_job(job("spared", FOREVER, backoffLimit=0, podFailurePolicy={"rules": rules}))
-    lab.wait(lambda: lab.job("spared").status.ready)
+    lab.wait_for_ready("spared")
     lab.handle.evict(pods_of(lab, "spared")[0].metadata.name)
     lab.wait(lambda: len(pods_of(lab, "spared")) == 2)
     assert job_state(lab.job("spared")) == ""
@@ -198,7 +206,7 @@ def test_rules_say_which_failures_end_a_job_and_which_do_not_count(lab: Lab) -> 
 def test_a_part_of_a_job_that_fits_nowhere_waits(lab: Lab) -> None:
     one = container(FOREVER, resources=gpu_limit(8))
     lab.create_job(indexed("gang", 3, template={"containers": [one]}))
-    lab.wait(lambda: lab.job("gang").status.ready == 2)
+    lab.wait_for_ready("gang", 2)
     pending = [one for one in lab.handle.pods() if one.phase == "Pending"]
     assert [one.reason for one in pending] == ["Unschedulable"]
     assert {one.node for one in lab.handle.pods()} == {"", *(node.metadata.name for node in lab.core.list_node().items)}

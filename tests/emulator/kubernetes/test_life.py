@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,15 @@ import httpx
 import pytest
 
 from airflow_provider_together.emulator import Emulator
+from airflow_provider_together.emulator.kubernetes import server
+from airflow_provider_together.emulator.kubernetes.inventory import Inventory, take_inventory
 from airflow_provider_together.emulator.kubernetes.supervision import MARK_VARIABLE, marked_processes
-from tests.emulator.kubernetes.conftest import INSTANT
-from tests.emulator.kubernetes.lab import PATIENCE, Lab, pod
+from airflow_provider_together.emulator.state import World
+from tests.emulator.kubernetes.conftest import INSTANT, MakeLab
+from tests.emulator.kubernetes.lab import CLUSTER, FOREVER, PATIENCE, Lab, connect, pod
 
 #: A child in a session of its own, where a signal to the group does not reach it.
-FAMILY = "setsid sleep 60 & sleep 60 & sleep 60"
+FAMILY = f"setsid {FOREVER} & {FOREVER} & {FOREVER}"
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -52,22 +56,18 @@ def home_of(process_id: int) -> Path:
 
 def test_a_cluster_that_is_not_ready_does_not_answer_yet() -> None:
     with Emulator(kubernetes=True, **{**INSTANT, "ready_after": 100}) as emulator:
-        wire = httpx.Client(base_url=emulator.url, headers={"Authorization": "Bearer emulator-key"}, trust_env=False)
-        software = {"cuda_version": "12.8", "nvidia_driver_version": "570", "billing_type": "ON_DEMAND"}
-        body = {"region": "us-central-8", "gpu_type": "H100_SXM", "num_gpus": 8, "cluster_name": "c", **software}
-        cluster_id = wire.post("/v1/compute/clusters", json=body).json()["cluster_id"]
+        with connect(emulator) as http:
+            cluster_id = http.post("/v1/compute/clusters", json=CLUSTER).json()["cluster_id"]
         handle = emulator.kubernetes(cluster_id)
         assert (handle.pods(), handle.jobs(), handle.processes()) == ([], [], [])
         with pytest.raises(RuntimeError, match="its Kubernetes API is not up"):
             handle.lose_node("x")
         emulator.advance(101)
-        assert len(handle.objects("nodes")) == 1
-        wire.close()
+        assert len(handle.objects("nodes")) == 2
 
 
-def test_a_deleted_cluster_answers_no_more_and_its_processes_are_dead(own: Emulator) -> None:
-    lab = Lab(own)
-    other = Lab(own)
+def test_a_deleted_cluster_answers_no_more_and_its_processes_are_dead(own: Emulator, make_lab: MakeLab) -> None:
+    lab, other = make_lab(own), make_lab(own)
     kept = start_family(other)
     home = home_of(start_family(lab)[0])
     lab.delete_cluster()
@@ -77,46 +77,40 @@ def test_a_deleted_cluster_answers_no_more_and_its_processes_are_dead(own: Emula
     assert other.handle.processes() == kept
     assert lab.handle.pods() == []
     assert lab.handle.requests[-1].status == 503
-    lab.close()
-    other.close()
 
 
-def test_what_follows_a_log_ends_with_the_cluster(own: Emulator) -> None:
-    lab = Lab(own)
-    name = lab.create_pod(pod("follow", "echo begin; sleep 60")).metadata.name
+def test_what_follows_a_log_ends_with_the_cluster(own: Emulator, make_lab: MakeLab) -> None:
+    lab = make_lab(own)
+    name = lab.create_pod(pod("follow", f"echo begin; {FOREVER}")).metadata.name
     lab.wait_until_running(name)
     with lab.rest.stream("GET", f"/api/v1/namespaces/default/pods/{name}/log?follow=true") as answer:
         lines = answer.iter_lines()
         assert next(lines) == "begin"
         lab.delete_cluster()
         assert list(lines) == []
-    lab.close()
 
 
-def test_a_reset_ends_everything(own: Emulator) -> None:
-    lab = Lab(own)
+def test_a_reset_ends_everything(own: Emulator, make_lab: MakeLab) -> None:
+    lab = make_lab(own)
     start_family(lab)
     own.reset()
     assert lab.handle.processes() == []
-    lab.close()
 
 
-def test_a_stopped_emulator_leaves_nothing_behind(own: Emulator) -> None:
-    lab = Lab(own)
+def test_a_stopped_emulator_leaves_nothing_behind(own: Emulator, make_lab: MakeLab) -> None:
+    lab = make_lab(own)
     home = home_of(start_family(lab)[0])
     own.stop()
     assert lab.handle.processes() == []
     assert not home.parents[3].exists()
     assert lab.handle.pods() == []
     assert lab.handle.requests
-    lab.close()
 
 
-def test_the_kubernetes_side_has_to_be_asked_for(own: Emulator) -> None:
-    lab = Lab(own)
+def test_the_kubernetes_side_has_to_be_asked_for(own: Emulator, make_lab: MakeLab) -> None:
+    lab = make_lab(own)
     with Emulator(**INSTANT) as emulator, pytest.raises(RuntimeError, match="start it with kubernetes=True"):
         emulator.kubernetes(lab.cluster_id)
-    lab.close()
 
 
 def test_two_kubeconfigs_are_one_too_many() -> None:
@@ -125,27 +119,26 @@ def test_two_kubeconfigs_are_one_too_many() -> None:
 
 
 SERVE = """
-import sys, time
+import os, signal, sys
 from airflow_provider_together.emulator import Emulator
 from tests.emulator.kubernetes.conftest import INSTANT
 from tests.emulator.kubernetes.lab import Lab
 from tests.emulator.kubernetes.test_life import home_of, start_family
 
+# A process that is started in the background inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Emulator(kubernetes=True, **INSTANT) as emulator:
     started = start_family(Lab(emulator))
     variables = open(f"/proc/{started[0]}/environ").read().split(chr(0))
     mark = next(one for one in variables if one.startswith("TOGETHER_EMULATOR_POD=")).partition("=")[2]
-    print(mark.split("/")[0], home_of(started[0]), flush=True)
-    if sys.argv[1] == "stay":
-        time.sleep(60)
-    if sys.argv[1] == "fork":
-        # A process that holds all that the emulator has open, and lives on.
-        import os
-        if os.fork() == 0:
-            os.close(1)
-            time.sleep(20)
-            os._exit(0)
-        time.sleep(60)
+    child = os.fork() if sys.argv[1] == "fork" else None
+    if child == 0:
+        # It holds all that the emulator has open, except what the test reads, and lives on.
+        os.close(1)
+        signal.pause()
+    print(mark.split("/")[0], home_of(started[0]), child, flush=True)
+    if sys.argv[1] != "leave":
+        signal.pause()
 """
 
 
@@ -164,13 +157,18 @@ def test_no_process_outlives_the_emulators_own(way: str, number: int | None) -> 
     environment = {name: value for name, value in os.environ.items() if name != MARK_VARIABLE}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        mark, home = process.stdout.readline().split()
+        mark, home, child = process.stdout.readline().split()
         if number is not None:
             assert len(marked_processes(mark)) >= 4
             process.send_signal(number)
         process.wait(PATIENCE)
-    eventually(lambda: marked_processes(mark) == [])
-    eventually(lambda: not Path(home).parents[3].exists())
+    try:
+        eventually(lambda: marked_processes(mark) == [])
+        eventually(lambda: not Path(home).parents[3].exists())
+    finally:
+        if child != "None":
+            # Fails if it has not outlived all that.
+            os.kill(int(child), signal.SIGKILL)
 
 
 def test_the_command_line_has_it_too() -> None:
@@ -190,7 +188,7 @@ def test_the_command_line_has_it_too() -> None:
 
 def test_only_what_carries_the_mark_is_found() -> None:
     for value, is_found in (("here/a", True), ("here", True), ("heretic", False), ("there/here", False)):
-        with subprocess.Popen(["/bin/sleep", "60"], env={MARK_VARIABLE: value}) as process:
+        with subprocess.Popen(["/bin/sleep", "3600"], env={MARK_VARIABLE: value}) as process:
             try:
                 eventually(partial(_has_begun, process.pid))
                 assert (process.pid in marked_processes("here")) == is_found
@@ -198,12 +196,33 @@ def test_only_what_carries_the_mark_is_found() -> None:
                 process.kill()
 
 
+def test_a_mistake_does_not_end_the_following_of_the_cloud(
+    own: Emulator, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = make_lab(own)
+    start_family(lab)
+    has_failed = threading.Event()
+
+    def fail_once(world: World) -> dict[str, Inventory]:
+        if has_failed.is_set():
+            return take_inventory(world)
+        has_failed.set()
+        message = "a mistake"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(server, "take_inventory", fail_once)
+    eventually(has_failed.is_set)
+    # From here on nobody asks, so that only the following can see it.
+    lab.delete_cluster()
+    eventually(lambda: lab.handle.processes() == [])
+
+
 def _has_begun(process_id: int) -> bool:
     return MARK_VARIABLE.encode() in Path(f"/proc/{process_id}/environ").read_bytes()
 
 
-def test_clusters_may_come_and_go_while_others_are_asked(own: Emulator) -> None:
-    labs = [Lab(own) for _ in range(6)]
+def test_clusters_may_come_and_go_while_others_are_asked(own: Emulator, make_lab: MakeLab) -> None:
+    labs = [make_lab(own) for _ in range(6)]
     stays = labs.pop()
     with ThreadPoolExecutor() as pool:
         answers = [pool.submit(stays.rest.get, "/version") for _ in range(50)]
@@ -212,5 +231,3 @@ def test_clusters_may_come_and_go_while_others_are_asked(own: Emulator) -> None:
         assert [deletion.result() for deletion in deletions] == [None] * 5
     assert [lab.rest.get("/version").status_code for lab in labs] == [503] * 5
     assert stays.run(pod("goes-on", "true")).status.phase == "Succeeded"
-    for lab in (*labs, stays):
-        lab.close()

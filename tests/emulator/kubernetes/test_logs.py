@@ -6,29 +6,19 @@ import re
 
 import pytest
 
-from tests.emulator.kubernetes.lab import Lab, container, pod
+from tests.emulator.kubernetes.lab import UNTIL_TOLD, Lab, container, pod
 
 
 def test_a_followed_log_comes_while_it_is_written_and_ends_with_the_container(lab: Lab) -> None:
-    volumes, mounts = [{"name": "v", "emptyDir": {}}], [{"name": "v", "mountPath": "/v"}]
-    one = container("echo begin; while [ ! -e /v/go ]; do sleep 0.02; done; echo end", volumeMounts=mounts)
-    name = lab.create_pod(pod("follow", containers=[one], volumes=volumes)).metadata.name
-    lab.wait_until_running(name)
+    name = lab.start(pod("follow", f"echo begin; {UNTIL_TOLD}; echo end"))
     path = f"/api/v1/namespaces/default/pods/{name}/log"
     with lab.rest.stream("GET", path, params={"follow": "True"}) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "begin"
-        exec_in(lab, name, "touch", "/v/go")
+        lab.tell(name)
         assert list(lines) == ["end"]
     # Clients take the end of a log before the end of its container for a lost connection.
     assert lab.pod(name).status.container_statuses[0].state.terminated is not None
-
-
-def exec_in(lab: Lab, name: str, *command: str) -> str:
-    from kubernetes.stream import stream  # type: ignore[import-untyped,unused-ignore]
-
-    answer = stream(lab.core.connect_get_namespaced_pod_exec, name, "default", command=list(command), stdout=True)
-    return str(answer)
 
 
 def test_timestamps_are_those_of_a_kubelet(lab: Lab) -> None:
@@ -45,7 +35,9 @@ def test_the_end_of_a_log_can_be_asked_for_by_lines_and_its_beginning_by_bytes(l
 
 
 def test_what_is_older_than_wanted_is_left_out(lab: Lab) -> None:
-    name = lab.run(pod("since", "echo old; sleep 2.2; echo new")).metadata.name
+    name = lab.start(pod("since", f"echo old; {UNTIL_TOLD}; echo new"), says="old")
+    lab.tell(name)
+    lab.wait(lambda: lab.pod(name).status.phase == "Succeeded")
     first, second = (line.partition(" ")[0] for line in lab.log(name, timestamps="true").splitlines())
     assert lab.log(name, sinceTime=second) == "new\n"
     assert lab.log(name, sinceTime=first) == "old\nnew\n"

@@ -15,9 +15,7 @@ POD_PATH = "/api/v1/namespaces/default/pods"
 
 
 def start(lab: Lab) -> str:
-    name = str(lab.create_pod(pod("runs", FOREVER)).metadata.name)
-    lab.wait_until_running(name)
-    return name
+    return lab.start(pod("runs", FOREVER))
 
 
 def disruption(found: Any) -> tuple[str, str]:

@@ -135,7 +135,7 @@ def test_a_volume_that_cannot_be_had_keeps_the_pod_from_starting(
     lab.wait(lambda: [message for reason, message in lab.events(name) if reason == "FailedMount"])
     assert problem in lab.events(name)[-1][1]
     assert lab.pod(name).status.phase == "Pending"
-    assert waiting(lab.pod(name)) is None
+    assert waiting(lab.pod(name)) == ("", "")
 
 
 def test_a_part_of_a_volume_can_be_mounted(lab: Lab) -> None:

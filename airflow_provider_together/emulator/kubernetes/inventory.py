@@ -27,7 +27,7 @@ class SharedVolume:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Landscape:
+class Inventory:
     """
     A cluster that is up.
 
@@ -40,12 +40,12 @@ class Landscape:
     volumes: tuple[SharedVolume, ...]
 
 
-def survey(world: World) -> dict[str, Landscape]:
+def take_inventory(world: World) -> dict[str, Inventory]:
     """Return every cluster that has a Kubernetes API now: from its first READY on, until its deletion is asked for."""
     with world.lock:
         now = world.clock.now()
         up = [one for one in world.all_clusters() if one.ready_at(now) is not None and not one.is_ending(now)]
-        return {cluster.cluster_id: _landscape(world, cluster, now) for cluster in up}
+        return {cluster.cluster_id: _inventory(world, cluster, now) for cluster in up}
 
 
 def living_volumes(world: World) -> set[str]:
@@ -54,14 +54,14 @@ def living_volumes(world: World) -> set[str]:
         return {volume.volume_id for volume in world.all_volumes() if not world.is_volume_gone(volume)}
 
 
-def _landscape(world: World, cluster: Cluster, now: float) -> Landscape:
+def _inventory(world: World, cluster: Cluster, now: float) -> Inventory:
     present = [node for node in cluster.workers if node.exists(now)]
     volumes = [
         SharedVolume(volume_id=volume.volume_id, name=volume.name, size_tib=volume.size_tib)
         for volume in world.volumes_of(cluster)
         if volume.available_at <= now
     ]
-    return Landscape(
+    return Inventory(
         gpu_type=cluster.wish.gpu_type,
         gpus_per_node=GPUS_PER_NODE,
         nodes=tuple(node.host_name for node in present if boot_steps(node, now)[-1][0] == _RUNNING),

@@ -12,12 +12,12 @@ from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError
 
-#: A type; a list of one shape; a dict of fields, where ``*`` is any field.
-Shape = Any
+#: A type; a list of one of these; a dict of fields, where ``*`` is any field.
+FieldType = Any
 
-_TEXTS: Shape = {"*": str}
-_RESOURCES: Shape = {"limits": {"*": (str, int, float)}, "requests": {"*": (str, int, float)}}
-_CONTAINER: Shape = {
+_TEXTS: FieldType = {"*": str}
+_RESOURCES: FieldType = {"limits": {"*": (str, int, float)}, "requests": {"*": (str, int, float)}}
+_CONTAINER: FieldType = {
     "name": str,
     "image": str,
     "command": [str],
@@ -29,7 +29,7 @@ _CONTAINER: Shape = {
     "resources": _RESOURCES,
     "ports": [{"containerPort": int}],
 }
-_POD_SPEC: Shape = {
+_POD_SPEC: FieldType = {
     "containers": [_CONTAINER],
     "initContainers": [_CONTAINER],
     "volumes": [{"name": str}],
@@ -42,7 +42,7 @@ _POD_SPEC: Shape = {
     "activeDeadlineSeconds": int,
     "terminationGracePeriodSeconds": int,
 }
-_METADATA: Shape = {
+_METADATA: FieldType = {
     "name": str,
     "generateName": str,
     "namespace": str,
@@ -60,7 +60,7 @@ JOB_NUMBERS = (
     "activeDeadlineSeconds",
     "ttlSecondsAfterFinished",
 )
-_SHAPES: dict[str, Shape] = {
+_TYPES: dict[str, FieldType] = {
     "pods": {"spec": _POD_SPEC},
     "jobs": {
         "spec": {
@@ -78,34 +78,34 @@ _SHAPES: dict[str, Shape] = {
 }
 
 
-def check_shape(plural: str, kind: str, thing: Any) -> None:
+def check_types(plural: str, kind: str, thing: Any) -> None:
     """
     Refuse what could not be decoded.
 
     :raises ApiError: 400, naming the first field of a wrong type.
     """
-    shape = {"metadata": _METADATA, "spec": dict, "status": dict, **_SHAPES.get(plural, {})}
-    wrong = next(_mismatches(shape, thing, ""), None)
+    wanted = {"metadata": _METADATA, "spec": dict, "status": dict, **_TYPES.get(plural, {})}
+    wrong = next(_mismatches(wanted, thing, ""), None)
     if wrong is not None:
         message = f'{kind} in version "v1" cannot be handled as a {kind}: json: cannot unmarshal into field {wrong}'
         raise ApiError(400, message)
 
 
-def _mismatches(shape: Shape, value: Any, path: str) -> Iterator[str]:
+def _mismatches(wanted: FieldType, value: Any, path: str) -> Iterator[str]:
     if value is None:
         return
-    if isinstance(shape, dict):
+    if isinstance(wanted, dict):
         if not isinstance(value, dict):
             yield path
             return
         for name, inner in value.items():
-            if name in shape or "*" in shape:
-                yield from _mismatches(shape.get(name, shape.get("*")), inner, f"{path}.{name}".lstrip("."))
-    elif isinstance(shape, list):
+            if name in wanted or "*" in wanted:
+                yield from _mismatches(wanted.get(name, wanted.get("*")), inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(wanted, list):
         if not isinstance(value, list):
             yield path
             return
         for inner in value:
-            yield from _mismatches(shape[0], inner, path)
-    elif not isinstance(value, shape) or (isinstance(value, bool) and shape is int):
+            yield from _mismatches(wanted[0], inner, path)
+    elif not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
         yield path
