@@ -8,10 +8,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_together.emulator import Emulator
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
 
 _home = tempfile.TemporaryDirectory(prefix="together-tests-")
 HOME = Path(_home.name)
@@ -29,6 +33,18 @@ os.environ.update(
     }
 )
 (HOME / "dags").mkdir()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Let one of several processes run all that starts a real Airflow: it is long, mostly waits, and is started once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "a real Airflow" if nodeid.startswith("tests/e2e/") else nodeid
+
+    return OneAirflow(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -14,15 +14,6 @@ CANARY_KEY = "sk-canary-key-7f3a9c"
 CANARY_TOKEN = "emulated-token-"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of a real Airflow first and by one process, beside the others: they are long, and mostly wait."""
-    for item in items:
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group("airflow"))
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
-
-
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Emulator]:
     """The emulator that the real Airflow talks to: provisioning takes some five seconds."""

@@ -15,7 +15,7 @@ from tests.conftest import SPEED
 from tests.dag_runs import Run, dag_bag, run_dag
 from tests.provider.test_create_operator import run_create
 
-EXAMPLES = Path(__file__).parents[2] / "dags_examples"
+EXAMPLES = Path(__file__).parents[1] / "dags_examples"
 #: What DAGs use, and is none.
 HELPERS = {"data_parallel", "linear_model"}
 DAG_FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.stem not in HELPERS)
