@@ -37,7 +37,7 @@ os.environ.update(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Let one of several processes run all that starts a real Airflow: it is long, mostly waits, and is started once."""
+    """Let one of several processes run all that starts a real Airflow: it is long, mostly waits, and starts once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
