@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from airflow_provider_together.compat import is_task_over
+from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -25,6 +25,22 @@ _KILL_SECONDS = 25.0
 
 #: What is under way. The event loop keeps only weak references to its tasks.
 _under_way: set[asyncio.Task[None]] = set()
+
+
+class ToldWhenKilled:
+    """Lets a trigger's ``on_kill`` be called also where Airflow does not: before 3.3 it cleans up, and no more."""
+
+    #: To be set with the event: the end that follows it is no kill.
+    _has_fired = False
+
+    async def on_kill(self) -> None:
+        """Undo what the trigger waits for, if a user has ended the task."""
+        raise NotImplementedError
+
+    async def cleanup(self) -> None:
+        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
+        if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
+            await self.on_kill()
 
 
 async def undo_if_over(trigger: BaseTrigger, undo: Callable[[], Awaitable[None]], *, what: str) -> None:

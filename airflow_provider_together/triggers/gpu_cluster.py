@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_together.api.verdict import Reaction, Verdict
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import undo_if_over
+from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.together import TogetherHook
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ _DELETION_SECONDS = 1800.0
 WaitFor = Literal["ready", "gone"]
 
 
-class GPUClusterTrigger(BaseTrigger):
+class GPUClusterTrigger(ToldWhenKilled, BaseTrigger):
     """
     Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status"}``.
 
@@ -78,7 +77,6 @@ class GPUClusterTrigger(BaseTrigger):
         self.on_paused = on_paused
         self.num_gpus = num_gpus
         self.delete_on_kill = delete_on_kill
-        self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""
@@ -114,11 +112,6 @@ class GPUClusterTrigger(BaseTrigger):
         """Delete the cluster if a user has ended the task (Airflow 3.3 and later)."""
         if self.delete_on_kill:
             await undo_if_over(self, self._delete, what=f"Cluster {self.cluster_id}")
-
-    async def cleanup(self) -> None:
-        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
-        if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
-            await self.on_kill()
 
     async def _delete(self) -> None:
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a triggerer only

@@ -17,9 +17,8 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_together.api.call import Note
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import undo_if_over
+from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook
 from airflow_provider_together.hooks.kubernetes_driver import AsyncKubernetesDriver
 from airflow_provider_together.training.job_flows import JobWatch, LogLines, remove_job, watch_job
@@ -32,7 +31,7 @@ _WAYS_TO_A_CLUSTER = ("config_dict", "connection_extras", "kubernetes_conn_id", 
 _KEEP_POD = "keep_pod"
 
 
-class GPUClusterPodTrigger(KubernetesPodTrigger):
+class GPUClusterPodTrigger(ToldWhenKilled, KubernetesPodTrigger):
     """
     Waits for a pod on a GPU cluster, as Airflow's own trigger waits for one elsewhere.
 
@@ -46,7 +45,6 @@ class GPUClusterPodTrigger(KubernetesPodTrigger):
         super().__init__(**settings)
         self.cluster_id = cluster_id
         self.together_conn_id = together_conn_id
-        self._has_fired = False
 
     @classmethod
     def taking_over(cls, trigger: BaseTrigger, *, cluster_id: str, together_conn_id: str) -> GPUClusterPodTrigger:
@@ -81,11 +79,6 @@ class GPUClusterPodTrigger(KubernetesPodTrigger):
             return
         await undo_if_over(self, self._delete_pod, what=f"Pod {self.pod_name}")
 
-    async def cleanup(self) -> None:
-        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
-        if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
-            await self.on_kill()
-
     async def _delete_pod(self) -> None:
         log.info("The task that waited for pod %s was ended; deleting it.", self.pod_name)
         grace = getattr(self, "termination_grace_period", None)
@@ -93,7 +86,7 @@ class GPUClusterPodTrigger(KubernetesPodTrigger):
         await self.hook.delete_pod(name=self.pod_name, namespace=self.pod_namespace, **options)
 
 
-class GPUClusterJobTrigger(BaseTrigger):
+class GPUClusterJobTrigger(ToldWhenKilled, BaseTrigger):
     """
     Waits for a job and fires exactly one event: ids, the verdict and the words that it rests on.
 
@@ -133,7 +126,6 @@ class GPUClusterJobTrigger(BaseTrigger):
         self.end_by = end_by
         self.poll_interval = poll_interval
         self.get_logs = get_logs
-        self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""
@@ -169,13 +161,7 @@ class GPUClusterJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Remove the job if a user has ended the task (Airflow 3.3 and later)."""
-        if not self._has_fired:
-            await undo_if_over(self, self._remove, what=f"Job {self.job_name}")
-
-    async def cleanup(self) -> None:
-        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
-        if not TRIGGERS_HAVE_ON_KILL:
-            await self.on_kill()
+        await undo_if_over(self, self._remove, what=f"Job {self.job_name}")
 
     async def _remove(self) -> None:
         log.info("The task that waited for job %s was ended; removing it.", self.job_name)

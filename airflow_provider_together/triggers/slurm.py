@@ -14,10 +14,9 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.exceptions import PermanentError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import undo_if_over
+from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook, is_cluster_gone
 from airflow_provider_together.hooks.together import TogetherHook
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 _CANCEL_SECONDS = 1800.0
 
 
-class GPUClusterSlurmTrigger(BaseTrigger):
+class GPUClusterSlurmTrigger(ToldWhenKilled, BaseTrigger):
     """
     Waits for one job and fires exactly one event: ``{"job_id", "attempt", "state", "exit_code", "reason"}``.
 
@@ -72,7 +71,6 @@ class GPUClusterSlurmTrigger(BaseTrigger):
         self.end_time = end_time
         self.get_logs = get_logs
         self.cancel_on_kill = cancel_on_kill
-        self._has_fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""
@@ -113,11 +111,6 @@ class GPUClusterSlurmTrigger(BaseTrigger):
         """Cancel the job if a user has ended the task (Airflow 3.3 and later)."""
         if self.cancel_on_kill:
             await undo_if_over(self, self._cancel, what=str(self._job))
-
-    async def cleanup(self) -> None:
-        """Before Airflow 3.3, which calls nothing else when a user ends the task, do what ``on_kill`` does."""
-        if not TRIGGERS_HAVE_ON_KILL and not self._has_fired:
-            await self.on_kill()
 
     @property
     def _job(self) -> SlurmJob:

@@ -183,7 +183,7 @@ def test_where_airflow_calls_cleanup_alone_it_cancels_there(
     monkeypatch: pytest.MonkeyPatch,
     has_on_kill: bool,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.triggers.slurm.TRIGGERS_HAVE_ON_KILL", has_on_kill)
+    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.TRIGGERS_HAVE_ON_KILL", has_on_kill)
     say_that_the_task_is_over(monkeypatch, is_over=True)
     job = job_that("sleep 60")
     until(lambda: site.state(job.job_id) == "RUNNING")

@@ -208,7 +208,7 @@ def test_a_later_job_of_that_name_is_left_alive(
     assert len(kubernetes.jobs()) == 1
 
 
-def test_a_job_that_has_fired_is_not_removed_by_its_trigger(
+def test_a_job_whose_end_was_told_is_kept_where_airflow_calls_cleanup_alone(
     cluster_id: str, kubernetes: KubernetesHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def state(_: BaseTrigger) -> bool:
@@ -217,8 +217,9 @@ def test_a_job_that_has_fired_is_not_removed_by_its_trigger(
     async def run() -> None:
         trigger = job_trigger(cluster_id, started)
         await events_of(trigger)
-        await trigger.on_kill()
+        await trigger.cleanup()
 
+    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.TRIGGERS_HAVE_ON_KILL", False)
     monkeypatch.setattr("airflow_provider_together.hooks.ended_task.is_task_over", state)
     started = start(cluster_id, "print(1)")
     asyncio.run(asyncio.wait_for(run(), timeout=60))
