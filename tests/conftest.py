@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_together.emulator import Emulator
 
 if TYPE_CHECKING:
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadFileScheduling
 
 _home = tempfile.TemporaryDirectory(prefix="together-tests-")
 HOME = Path(_home.name)
@@ -36,14 +36,15 @@ os.environ.update(
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Let one of several processes run all that starts a real Airflow: it is long, mostly waits, and starts once."""
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadFileScheduling
 
-    class OneAirflow(LoadScopeScheduling):  # type: ignore[misc]
+    class OneAirflow(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return "a real Airflow" if nodeid.startswith("tests/e2e/") else nodeid
+            return "a real Airflow" if nodeid.startswith("tests/e2e/") else super()._split_scope(nodeid)
 
+    config.option.loadscopereorder = False  # not the files with the most tests first, which are quick
     return OneAirflow(config, log)
 
 

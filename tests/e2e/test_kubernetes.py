@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ class Training:
     kubernetes: KubernetesHandle
     go: Path
     kind: str
-    posts_before: int
+    made_before: int
 
     def wait_until_begun(self, *, state: str) -> None:
         """Wait until the training runs, and is looked at by whoever waits for it in that state of the task."""
@@ -68,17 +69,22 @@ class Training:
             what="all pods run",
             timeout=60,
         )
-        seen = len(self.kubernetes.requests)
+        # In the triggerer from now on; a worker has perhaps begun to read the log, and asks nothing more.
+        requests = self.kubernetes.requests
+        since = len(requests) if state == "deferred" else _posts(self.kubernetes, self.kind)[-1]
         self.stack.wait_for(
-            lambda: [one for one in self.kubernetes.requests[seen:] if one.status == 200],
-            what="somebody looks at them",
+            lambda: any(
+                one.method == "GET" and f"/{self.kind}s/" in one.path and one.status == HTTPStatus.OK
+                for one in self.kubernetes.requests[since:]
+            ),
+            what="somebody looks at it",
             timeout=60,
         )
 
     @property
     def made(self) -> int:
         """How many jobs, or pods, were asked for."""
-        return _posts(self.kubernetes, self.kind) - self.posts_before
+        return len(_posts(self.kubernetes, self.kind)) - self.made_before
 
     def finish(self) -> object:
         """Let the training end, and return its result."""
@@ -95,8 +101,10 @@ class Training:
         )
 
 
-def _posts(kubernetes: KubernetesHandle, kind: str) -> int:
-    return sum(one.method == "POST" and one.path.endswith(f"/{kind}s") for one in kubernetes.requests)
+def _posts(kubernetes: KubernetesHandle, kind: str) -> list[int]:
+    """Return where in the requests a job, or a pod, is asked for."""
+    requests = enumerate(kubernetes.requests)
+    return [index for index, one in requests if one.method == "POST" and one.path.endswith(f"/{kind}s")]
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +134,8 @@ def begin(
     }.items():  # fmt: skip
         text = text.replace(f"{{{name}}}", str(value))
     stack.dags.write(f"{dag_id}.py", text)
-    posts = _posts(kubernetes, kind)
-    training = Training(stack, stack.start_run(dag_id), kubernetes, go, kind, posts)
+    made = len(_posts(kubernetes, kind))
+    training = Training(stack, stack.start_run(dag_id), kubernetes, go, kind, made)
     training.wait_until_begun(state="deferred" if deferrable else "running")
     return training
 

@@ -121,10 +121,6 @@ class Kubelets:
         earlier = self._stopping.get(uid)
         if earlier is not None and earlier <= grace:
             return
-        node = self._store.find("nodes", "", find(pod, "spec.nodeName") or "")
-        if node is not None and is_lost(node):
-            # Nobody is there to say that the processes have ended.
-            return
         self._stopping[uid] = grace
         self._spawn(self._stop(pod, grace))
 

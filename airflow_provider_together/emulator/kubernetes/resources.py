@@ -6,6 +6,7 @@ Reference data. It imports nothing of ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,16 +84,18 @@ def discovery(parts: list[str], *, server: str) -> dict[str, Any] | None:
     :param server: host and port of this server.
     """
     addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": server}]
-    documents: dict[str, dict[str, Any]] = {
-        "version": VERSION,
-        "api": {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses},
-        "api/v1": _resource_list("", "v1"),
-        "apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group("batch")]},
-        "apis/batch": {"kind": "APIGroup", "apiVersion": "v1", **_group("batch")},
-        "apis/batch/v1": _resource_list("batch", "v1"),
-        "openapi/v3": {"paths": {}},
+    # Made only when asked for: every request comes by here.
+    documents: dict[str, Callable[[], dict[str, Any]]] = {
+        "version": lambda: VERSION,
+        "api": lambda: {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses},
+        "api/v1": lambda: _resource_list("", "v1"),
+        "apis": lambda: {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group("batch")]},
+        "apis/batch": lambda: {"kind": "APIGroup", "apiVersion": "v1", **_group("batch")},
+        "apis/batch/v1": lambda: _resource_list("batch", "v1"),
+        "openapi/v3": lambda: {"paths": {}},
     }
-    return documents.get("/".join(parts))
+    make = documents.get("/".join(parts))
+    return None if make is None else make()
 
 
 def _group(name: str) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _resource_list(group: str, version: str) -> dict[str, Any]:
         if (resource.group, resource.version) != (group, version):
             continue
         common = {"singularName": "", "namespaced": resource.is_namespaced, "kind": resource.kind}
-        entry = {**common, "name": resource.plural, "singularName": resource.kind.lower(), "verbs": list(_VERBS)}
+        entry = common | {"name": resource.plural, "singularName": resource.kind.lower(), "verbs": list(_VERBS)}
         entries.append(entry | ({"shortNames": list(resource.short_names)} if resource.short_names else {}))
         if resource.has_status:
             entries.append({**common, "name": f"{resource.plural}/status", "verbs": ["get", "patch", "update"]})

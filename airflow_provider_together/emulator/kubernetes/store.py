@@ -99,8 +99,6 @@ class Store:
         if self.find(plural, namespace, metadata["name"]) is not None:
             raise already_exists(plural, metadata["name"], group=resource.group)
         metadata |= {"uid": metadata.get("uid") or str(uuid.uuid4()), "creationTimestamp": time_text()}
-        if plural in ("pods", "jobs"):
-            metadata["generation"] = 1
         return self._put(plural, "ADDED", new, None)
 
     def update(
@@ -122,8 +120,6 @@ class Store:
         meta(new)["resourceVersion"] = meta(old)["resourceVersion"]
         if new == old:
             return old
-        if "generation" in meta(new) and new.get("spec") != old.get("spec"):
-            meta(new)["generation"] = meta(old).get("generation", 0) + 1
         return self._put(plural, "DELETED" if _is_to_go(new) else "MODIFIED", new, old)
 
     def remove(self, plural: str, namespace: str, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,17 +46,13 @@ def run_pod(config_file: str, script: str, **options: Any) -> Run:
 
 @pytest.fixture
 def collected() -> Iterator[None]:
-    """
-    Collect what Airflow's reading of a result leaves open, before that looks like a mistake of somebody else.
-
-    websocket-client does not close the socket of a stream that the server has closed first.
-    """
+    """Collect in the end what a test leaves behind, before that looks like a mistake of somebody else."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()
 
 
+# websocket-client, by which Airflow reads the result, leaves the socket of a stream open that the server has closed.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.usefixtures("collected")
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_a_pod_that_succeeds_gives_its_result(lab: Lab, config_file: str, *, deferrable: bool) -> None:

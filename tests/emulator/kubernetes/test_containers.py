@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_a_failure_shows_its_exit_code_or_signal(lab: Lab, script: str, code: in
     found = lab.run(pod("fails", script))
     assert (found.status.phase, ended(found).exit_code, ended(found).reason) == ("Failed", code, "Error")
     assert ended(found).finished_at >= ended(found).started_at
+
+
+def test_a_container_can_be_interrupted_where_the_emulator_cannot(lab: Lab) -> None:
+    # As for an emulator that a shell has started in the background.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert lab.output("trap 'echo interrupted; exit 0' INT; kill -INT $$$$; sleep 1") == "interrupted\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_success_is_completed(lab: Lab) -> None:
@@ -169,6 +179,9 @@ def test_on_failure_a_container_is_run_again_until_it_succeeds(lab: Lab) -> None
     found = lab.run(pod("again", script, restartPolicy="OnFailure"))
     assert found.status.phase == "Succeeded"
     assert found.status.container_statuses[0].restart_count == 1
+    told = lab.core.list_namespaced_event("default", field_selector=f"involvedObject.name={found.metadata.name}").items
+    counts = {event.reason: event.count for event in told}
+    assert (counts["Scheduled"], counts["Pulled"], counts["Started"]) == (1, 2, 2)
     assert lab.log(found.metadata.name, previous="true") == "first\n"
 
 

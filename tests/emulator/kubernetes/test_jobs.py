@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from airflow_provider_together.emulator.kubernetes.defaults import fill_in
+from airflow_provider_together.emulator.kubernetes.job_plan import Tally, plan
 from tests.emulator.kubernetes.lab import FOREVER, UNTIL_TOLD, Lab, container, gpu_limit, indexed, job, job_state, pod
 
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -95,6 +97,17 @@ def test_a_failed_pod_is_replaced_within_the_limit(lab: Lab) -> None:
     one = container("exit 1", volumeMounts=mounts)
     found = lab.run_job(job("tries", template={"containers": [one], "volumes": volumes}, backoffLimit=1))
     assert (found.status.failed, len(pods_of(lab, "tries"))) == (2, 2)
+
+
+def test_the_wait_before_a_pod_is_replaced_doubles_with_each_failure() -> None:
+    manifest, tally = job("waits", "exit 1"), Tally(failed={"first": -1}, failed_at=100.0)
+    fill_in("jobs", manifest)
+    soon = plan(manifest, [], tally, now=100.25)
+    assert (soon.create, soon.wake_after) == ((), 0.75)
+    assert plan(manifest, [], tally, now=101.0).create == (-1,)
+    tally.failed["second"] = -1
+    assert plan(manifest, [], tally, now=101.0).wake_after == 1.0
+    assert plan(manifest, [], tally, now=102.0).create == (-1,)
 
 
 def test_a_job_that_lasts_too_long_fails(lab: Lab) -> None:

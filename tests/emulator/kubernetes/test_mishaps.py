@@ -34,6 +34,13 @@ def test_an_evicted_pod_has_failed_and_says_so(lab: Lab) -> None:
     assert lab.handle.processes() == []
 
 
+def test_an_evicted_pod_is_not_started_again_whatever_its_policy(lab: Lab) -> None:
+    name = lab.start(pod("again", FOREVER, restartPolicy="Always"))
+    lab.handle.evict(name)
+    lab.wait(lambda: ended(lab.pod(name)) is not None)
+    assert (lab.pod(name).status.phase, lab.handle.processes()) == ("Failed", [])
+
+
 def test_a_lost_node_takes_its_pods_with_it_and_no_others(lab: Lab) -> None:
     names = [start(lab), start(lab)]
     lost = lab.pod(names[0]).spec.node_name

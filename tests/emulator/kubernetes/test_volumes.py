@@ -46,6 +46,14 @@ def test_a_shared_volume_is_a_persistent_volume_of_its_name(make_lab: MakeLab, l
     assert lab.core.list_persistent_volume().items == []
 
 
+def test_a_volume_that_grows_does_so_in_its_cluster(make_lab: MakeLab, lab: Lab) -> None:
+    volume_id = make_volume(lab)
+    core = make_lab(volume_id=volume_id).core
+    body = {"volume_id": volume_id, "size_tib": 5}
+    lab.http.put("/v1/compute/clusters/storage/volumes", json=body).raise_for_status()
+    lab.wait(lambda: core.read_persistent_volume("datasets").spec.capacity == {"storage": "5Ti"})
+
+
 def test_what_one_cluster_wrote_the_next_one_reads_until_the_volume_is_deleted(make_lab: MakeLab, lab: Lab) -> None:
     volume_id = make_volume(lab)
     for script, output in (("echo step 9 > /mnt/shared/checkpoint", ""), ("cat /mnt/shared/checkpoint", "step 9\n")):
