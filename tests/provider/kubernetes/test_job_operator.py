@@ -450,7 +450,7 @@ def test_the_deletion_is_asked_for_inside_of_the_signal_handler(cluster_id: str,
         Killed(
             task_id="train",
             inner=inner,
-            when=lambda: runs(kubernetes),
+            when=lambda: is_watched(kubernetes),
             after=lambda: asked.append(deletions(kubernetes)),
         )
     assert run_dag(dag).state == "failed"
