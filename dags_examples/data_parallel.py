@@ -2,7 +2,6 @@
 
 import json
 import math
-import operator
 import os
 import socket
 import sys
@@ -13,8 +12,7 @@ from typing import TextIO
 RANK, NODES = int(os.environ["NODE_RANK"]), int(os.environ["NNODES"])
 RATE, EPOCHS = float(os.environ.get("LEARNING_RATE", "0.1")), 200
 CHECKPOINT = Path(os.environ.get("CHECKPOINT", "/nowhere/checkpoint.json"))
-POINTS = [(1.0, math.sin(i), math.cos(2 * i)) for i in range(RANK, 500, NODES)]
-ROWS = [(xs, xs[0] + 2 * xs[1] + 3 * xs[2]) for xs in POINTS]
+ROWS = [((1.0, a, b), 1 + 2 * a + 3 * b) for i in range(RANK, 500, NODES) for a, b in [(math.sin(i), math.cos(2 * i))]]
 
 
 def meet(patience: float = 120) -> list[TextIO]:
@@ -34,7 +32,7 @@ def meet(patience: float = 120) -> list[TextIO]:
 
 
 def loss_and_gradient(weights: list[float]) -> list[float]:
-    errors = [(sum(map(operator.mul, weights, xs)) - y, xs) for xs, y in ROWS]
+    errors = [(sum(w * x for w, x in zip(weights, xs, strict=True)) - y, xs) for xs, y in ROWS]
     return [sum(e * e for e, _ in errors), *(sum(2 * e * xs[i] for e, xs in errors) for i in range(3))]
 
 

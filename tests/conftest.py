@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
     config.option.loadscopereorder = False  # not the files with the most tests first, which are quick
     return OneAirflow(config, log)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse tests that share an id: of those several processes would run one, and nobody would notice."""
+    shared = [node_id for node_id, number in Counter(item.nodeid for item in session.items).items() if number > 1]
+    if shared:
+        message = f"more than one test has the id {', '.join(shared)}"
+        raise pytest.UsageError(message)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,16 +111,22 @@ def make_meaningful(case: schemathesis.Case[Any], emulator: Emulator) -> None:
             fields.pop(name, None)
 
 
-@tcloud.parametrize()
-@bounded
-def test_the_older_api_keeps_its_contract(case: schemathesis.Case[Any], running: Emulator) -> None:
-    check(case, running)
+def contract_test(schema: Any, operation: schemathesis.schemas.APIOperation[Any, Any, Any, Any]) -> Any:
+    """Return a test of one operation. All operations in one test would share one node id, of which xdist runs one."""
+
+    @schema.include(path=operation.path, method=operation.method).parametrize()  # type: ignore[untyped-decorator]
+    @bounded
+    def keeps_its_contract(case: schemathesis.Case[Any], running: Emulator) -> None:
+        check(case, running)
+
+    return keeps_its_contract
 
 
-@compute.parametrize()
-@bounded
-def test_the_current_api_keeps_its_contract(case: schemathesis.Case[Any], running: Emulator) -> None:
-    check(case, running)
+for api, schema in {"older": tcloud, "current": compute}.items():
+    for result in schema.get_all_operations():
+        operation: Any = result.ok()  # type: ignore[union-attr]
+        words = re.sub(r"\W+", "_", operation.label).strip("_")
+        globals()[f"test_the_{api}_api_keeps_the_contract_of_{words}"] = contract_test(schema, operation)
 
 
 def test_neither_was_held_against_refusals_only(running: Emulator) -> None:
