@@ -15,7 +15,7 @@ REGION = "us-central-8"
 SCRIPT = """\
 #!/bin/bash
 set -euo pipefail
-count=$(srun bash -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS trains"' | tee /dev/stderr | wc -l)
+count=$(srun bash -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS trains"' | tee -a /dev/stderr | wc -l)
 printf '{"ranks": %s}' "$count" >"$TOGETHER_RESULT_PATH"
 """
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 from airflow_provider_together.compat import (
     AirflowException,
     AirflowRuntimeError,
+    AirflowTaskTimeout,
     TaskDeferralError,
     TaskDeferralTimeout,
     goes_on_without,
@@ -252,7 +253,7 @@ class GPUClusterJobOperator(TogetherOperator):
             self.publish_link(context, self.cluster_id)
             try:
                 return self._train(context)
-            except TaskKilledError:
+            except (TaskKilledError, AirflowTaskTimeout):
                 self._give_back(_SECOND_KILL_TIMEOUT)  # unless on_kill has done it
                 raise
 
@@ -377,6 +378,7 @@ class GPUClusterJobOperator(TogetherOperator):
         timeout = None
         if terms.end_by is not None:
             timeout = timedelta(seconds=max(terms.end_by - self.driver.now(), 0.0) + DEFERRAL_MARGIN)
+        self.raise_if_killed()
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
     def _wait_here(self, started: Started, terms: Terms) -> JobState:
@@ -455,6 +457,8 @@ class GPUClusterJobOperator(TogetherOperator):
                 raise  # its result can still be had by a retry, which adopts the job
             self.log.warning("%s", error)
             return told
+        if told.verdict is JobVerdict.SUCCEEDED and (not seen.ranks or not seen.ranks[0].pod):
+            self.log.warning("The job has succeeded, but rank 0 is gone, and with it what it had left as its result.")
         if not seen.ranks:
             return told
         return replace(seen, verdict=told.verdict, culprit=seen.culprit or told.culprit)
@@ -465,6 +469,9 @@ class GPUClusterJobOperator(TogetherOperator):
 
         if state.verdict is JobVerdict.SUCCEEDED:
             result = job_flows.result_of(state)
+            if result is not None and self.do_xcom_push:
+                # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
+                self._ti.xcom_push(key="return_value", value=result)
             if job_flows.is_cut(state):
                 self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
             self.log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))
@@ -513,11 +520,11 @@ class GPUClusterJobOperator(TogetherOperator):
         """Remove a job; return a sentence that says what became of it."""
         from airflow_provider_together.training.job_flows import remove_job  # noqa: PLC0415 - for a task only
 
-        if goes_on_without(self._ti):
-            return "It is left alive: another try of this task works with it."
         try:
+            if goes_on_without(self._ti):
+                return "It is left alive: another try of this task works with it."
             self._run_flow(remove_job(namespace, name, uid=uid))
-        except TogetherError as error:
+        except (TogetherError, AirflowRuntimeError) as error:
             return f"REMOVING IT FAILED: {error}. It may still hold its GPUs."
         return "It was removed."
 

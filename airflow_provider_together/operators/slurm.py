@@ -284,7 +284,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
     @property
     def _token(self) -> str:
         """What tells this try from others of its task."""
-        return f"try-{self._ti.try_number}"
+        return str(self._ti.id)
 
     @contextmanager
     def _at_login_host(self, context: Context) -> Iterator[SlurmHook]:
@@ -400,6 +400,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
             end_time=time.time() + timeout,
             get_logs=truth_of("get_logs", self.get_logs),
         )
+        self.raise_if_killed()
         self.defer(
             trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN)
         )

@@ -176,10 +176,13 @@ def _run(job: Object, *, is_adopted: bool) -> Flow[Started]:
     """Let a job run, once its Service is there."""
     metadata = job["metadata"]
     name, namespace, uid = metadata["name"], metadata["namespace"], metadata["uid"]
+    asked_at = _number((metadata.get("annotations") or {}).get(ASKED_ANNOTATION))
     if (job.get("spec") or {}).get("suspend"):
         yield from _ensure_service(job)
-        yield from kubernetes_api.change_job(namespace, name, {"spec": {"suspend": False}})
-    asked_at = _number((metadata.get("annotations") or {}).get(ASKED_ANNOTATION))
+        # The time to start begins now: the try that made it may have been lost long ago.
+        asked_at = yield from Pause(0)
+        begin = {"metadata": {"annotations": {ASKED_ANNOTATION: f"{asked_at:.3f}"}}, "spec": {"suspend": False}}
+        yield from kubernetes_api.change_job(namespace, name, begin)
     if asked_at is None:
         asked_at = yield from Pause(0)
     return Started(name, namespace, uid, asked_at, is_adopted)
@@ -401,9 +404,14 @@ def result_of(state: JobState) -> Any:
     if not message:
         return None
     try:
-        return json.loads(message)
+        return json.loads(message, parse_constant=_refuse_constant)
     except ValueError:
         return message
+
+
+def _refuse_constant(word: str) -> None:
+    """Let a result with ``NaN`` or ``Infinity`` be text: Python writes them, JSON has none, Airflow takes none."""
+    raise ValueError(word)
 
 
 def is_cut(state: JobState) -> bool:

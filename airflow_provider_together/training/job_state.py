@@ -21,6 +21,7 @@ from airflow_provider_together.training.diagnosis import (
     disruption_of,
     is_hopeless,
 )
+from airflow_provider_together.training.manifests import CONTAINER
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -229,7 +230,9 @@ def _own(job: Object, pods: Iterable[Object]) -> list[Object]:
 def _rank(pod: Object, events: list[Object], *, is_failed: bool) -> Rank:
     metadata, status = pod["metadata"], pod.get("status") or {}
     marks: Mapping[str, str] = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-    container: Object = next(iter(status.get("containerStatuses") or ()), {})
+    # By its name: others may stand beside it, put there by a template or by the cluster, and their statuses before its.
+    statuses: Iterable[Object] = status.get("containerStatuses") or ()
+    container: Object = next((one for one in statuses if one["name"] == CONTAINER), {})
     current = container.get("state") or {}
     ended = current.get("terminated") or {}
     phase = _phase(status.get("phase"), current)

@@ -45,6 +45,11 @@ base=$HOME/.airflow-together
 timeout=$(command -v timeout)
 slurm() {{ "$timeout" {_SLURM_SECONDS} "$@"; }}
 tell() {{ printf '%s %s\\n' "$1" "$(printf '%s' "$2" | tr '\\n' ' ')"; }}
+find_job() {{ # DIGEST.ATTEMPT: the job of that attempt, whose id nobody was told
+    jobs=$(slurm squeue -h -t all -u "$(id -un)" -o '%i %r %j' 2>&1) || return
+    job=$(printf '%s\\n' "$jobs" | grep "\\.$1\\$" | grep -v ' BadConstraints ' | tail -n 1)
+    job=${{job%% *}}
+}}
 keep() {{ printf '%s\\n' "$2" >"$1.$$" && mv -f "$1.$$" "$1"; }}
 show_job() {{
     case $2 in ''|*[!0-9]*) return ;; esac
@@ -63,7 +68,7 @@ show_job() {{
 _BATCH = """
 # Runs the script beside it, and writes down how it ended, which Slurm forgets.
 folder=$1
-rm -f "$folder/exit"
+rm -f "$folder/exit" "$folder/result"
 [ -s "$folder/job_id" ] || {
     printf '%s\\n' "$SLURM_JOB_ID" >"$folder/job_id.job" && mv -f "$folder/job_id.job" "$folder/job_id"
 }
@@ -174,9 +179,7 @@ flock -w {_SLURM_SECONDS} 9
 [ ! -e "$cancelled" ] || {{ tell cancelled yes; return; }}
 job=$(cat "$folder/job_id" 2>/dev/null)
 [ -z "$job" ] || {{ tell job "$job"; return; }}
-jobs=$(slurm squeue -h -t all -u "$(id -un)" -o '%i %r %j' 2>&1) || {{ tell trouble "$jobs"; return; }}
-job=$(printf '%s\\n' "$jobs" | grep '\\.{job.digest}\\.{job.attempt}$' | grep -v ' BadConstraints ' | tail -n 1)
-job=${{job%% *}}
+find_job '{job.digest}\\.{job.attempt}' || {{ tell trouble "$jobs"; return; }}
 [ -z "$job" ] || {{ keep "$folder/job_id" "$job"; tell job "$job"; return; }}
 printf '%s' {shlex.quote(what.script)} >"$folder/script" && chmod 700 "$folder/script"
 printf '%s' {shlex.quote(what.batch_script)} >"$folder/batch"
@@ -246,11 +249,15 @@ def cancel(job: SlurmJob, *, token: str = "") -> str:
 key=$base/{job.digest}
 {mark}job={shlex.quote(job.job_id)}
 [ -n "$job" ] || job=$(cat "$key/{job.attempt}/job_id" 2>/dev/null)
+[ -n "$job" ] || find_job '{job.digest}\\.{job.attempt}' || {{ tell trouble "$jobs"; return; }}
 case $job in
 '') tell cancelled none; return ;;
 *[!0-9]*) tell trouble "$job is no id of a job"; return ;;
 esac
-answer=$(slurm scancel "$job" 2>&1) && tell cancelled "$job" || tell trouble "$answer"
+answer=$(slurm scancel "$job" 2>&1) || {{ tell trouble "$answer"; return; }}
+# It takes a while to end: a later try is not to follow it.
+touch "$key/{job.attempt}/concluded" 2>/dev/null
+tell cancelled "$job"
 """
     )
 

@@ -555,8 +555,8 @@ SAFEGUARDS = [
     Safeguard(
         "a retry of a batch job goes on with the one that is there",
         "training/slurm_programs.py",
-        '[ -z "$job" ] || {{ tell job "$job"; return; }}\njobs=',
-        "jobs=",
+        '[ -z "$job" ] || {{ tell job "$job"; return; }}\nfind_job',
+        "find_job",
         (SLURM,),
     ),
     Safeguard(
@@ -569,8 +569,8 @@ SAFEGUARDS = [
     Safeguard(
         "nothing is submitted while the queue cannot be read",
         "training/slurm_programs.py",
-        ' || {{ tell trouble "$jobs"; return; }}\njob=',
-        "\njob=",
+        ' || {{ tell trouble "$jobs"; return; }}\n[ -z',
+        "\n[ -z",
         (SLURM,),
     ),
     Safeguard(

@@ -76,9 +76,11 @@ class TestStart:
 
     def test_a_job_that_was_left_suspended_gets_the_rest(self, kubernetes: Kubernetes) -> None:
         kubernetes.add(JOBS, job_manifest(SPEC, asked_at=900.0))
-        kubernetes.run(start_job(SPEC))
+        started = kubernetes.run(start_job(SPEC))
         assert kubernetes.calls[-2:] == ["POST services", "PATCH jobs/train"]
         assert job_there(kubernetes)["spec"]["suspend"] is False
+        # Its time to start begins with it, also for a later try.
+        assert started.asked_at == kubernetes.run(start_job(SPEC)).asked_at == 1000.0
 
     def test_a_success_that_nobody_has_taken_is_taken(self, kubernetes: Kubernetes) -> None:
         job = started_before(kubernetes)
@@ -429,7 +431,14 @@ def state(message: str = "", verdict: JobVerdict = JobVerdict.SUCCEEDED, **chang
 
 @pytest.mark.parametrize(
     ("message", "result"),
-    [("", None), ('{"loss": 0.5}', {"loss": 0.5}), ("7", 7), ("done", "done"), ("{broken", "{broken")],
+    [
+        ("", None),
+        ('{"loss": 0.5}', {"loss": 0.5}),
+        ("7", 7),
+        ("done", "done"),
+        ("{broken", "{broken"),
+        ("[NaN]", "[NaN]"),
+    ],
 )
 def test_the_result_is_what_rank_0_wrote(message: str, result: Any) -> None:
     assert result_of(state(message)) == result

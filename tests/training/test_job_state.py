@@ -16,6 +16,10 @@ COMPLETE = condition("Complete")
 DEADLINE = condition("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
 NEVER_PULLED = pod(0, phase="Pending", state=waiting("InvalidImageName"))
 BACKING_OFF = pod(1, phase="Pending", state=waiting("ImagePullBackOff"))
+BESIDE_RUNS = {"name": "a-proxy", "state": {"running": {}}}
+BESIDE_ENDED = {"name": "a-proxy", "state": ended(0)}
+OWN_WAITS = {"name": "train", "state": waiting("ImagePullBackOff")}
+OWN_RUNS = {"name": "train", "state": {"running": {}}}
 ENDED_WELL = [pod(rank, phase="Succeeded", state=ended(0)) for rank in (0, 1)]
 
 CASES: list[tuple[str, Any, list[Any], float, JobVerdict]] = [
@@ -25,6 +29,10 @@ CASES: list[tuple[str, Any, list[Any], float, JobVerdict]] = [
     ("all run, after the time to start", job(), [pod(0), pod(1)], 100, JobVerdict.GO_ON),
     ("one has no pod when the time to start is over", job(), [pod(0)], 100, JobVerdict.NOT_STARTED),
     ("one waits when the time to start is over", job(), [pod(0), BACKING_OFF], 100, JobVerdict.NOT_STARTED),
+    ("one waits beside a container that runs", job(), [pod(0, containerStatuses=[BESIDE_RUNS, OWN_WAITS]), pod(1)], 100,
+     JobVerdict.NOT_STARTED),
+    ("containers beside them have ended", job(),
+     [pod(rank, containerStatuses=[BESIDE_ENDED, OWN_RUNS]) for rank in (0, 1)], 10, JobVerdict.GO_ON),
     ("one waits in vain", job(), [NEVER_PULLED, pod(1)], 10, JobVerdict.NOT_STARTED),
     ("one has ended, one runs", job(), [ENDED_WELL[0], pod(1)], 200, JobVerdict.GO_ON),
     ("all have ended, and Kubernetes does not know yet", job(), ENDED_WELL, 200, JobVerdict.SUCCEEDED),

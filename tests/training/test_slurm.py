@@ -463,6 +463,24 @@ class TestPrograms:
         assert submitted == slurm_programs.Submitted("17", is_new=True, is_cancelled=True)
         assert (tmp_path / "cancelled").read_text() == "17\n"
 
+    def test_a_job_whose_id_was_never_told_is_cancelled_by_its_name(self, tmp_path: Path) -> None:
+        cancel = slurm_programs.cancel(SlurmJob(DIGEST, 2))
+        commands = {"squeue": f"echo '16 None x.{DIGEST}.1'; echo '17 None x.{DIGEST}.2'"}
+        answer = self.run(cancel, tmp_path, scancel='echo "$1" >"$HOME/cancelled"', **commands)
+        assert slurm_programs.read_trouble(answer) == ""
+        assert (tmp_path / "cancelled").read_text() == "17\n"
+
+    def test_while_the_queue_is_not_told_nobody_says_that_there_is_nothing_to_cancel(self, tmp_path: Path) -> None:
+        answer = self.run(slurm_programs.cancel(SlurmJob(DIGEST, 2)), tmp_path, squeue="echo >&2 down; exit 1")
+        assert slurm_programs.read_trouble(answer) == "down"
+
+    def test_a_job_that_was_cancelled_is_not_followed_by_a_later_try(self, tmp_path: Path) -> None:
+        self.submit(tmp_path, SlurmJob(DIGEST, 2), sbatch="echo 17")
+        self.run(slurm_programs.cancel(SlurmJob(DIGEST, 2)), tmp_path, scancel="exit 0")
+        said = shown("COMPLETING", name=f"x.{DIGEST}.2").removeprefix("0 ")
+        answer = self.run(slurm_programs.find(DIGEST), tmp_path, scontrol=f"echo '{said}'")
+        assert slurm_programs.read_latest(answer, DIGEST).job_to_follow(DIGEST, concluded=0) is None
+
     def test_a_home_that_cannot_be_written_to_is_told(self, tmp_path: Path) -> None:
         (tmp_path / ".airflow-together").touch()
         assert "cannot be made" in self.submit(tmp_path).trouble

@@ -417,6 +417,19 @@ def test_logs_are_not_read_where_the_user_says_so(
     assert not any(request.path.endswith("/log") for request in kubernetes.requests)
 
 
+def test_a_result_is_with_airflow_before_the_job_is_removed(
+    cluster_id: str, kubernetes: KubernetesHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose_the_worker(*_: object) -> str:
+        message = "the worker is lost"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(GPUClusterJobOperator, "_finish", lose_the_worker)
+    run = run_job(cluster_id, MEETING)
+    assert (run.state, run.value("train")) == ("failed", {"met": [1], "processes": "8"})
+    assert len(kubernetes.jobs()) == 1
+
+
 def test_a_kill_removes_the_job(cluster_id: str, kubernetes: KubernetesHandle) -> None:
     inner = job(cluster_id, ENDLESS)
     with DAG("killed", schedule=None) as dag:
@@ -466,7 +479,7 @@ def test_a_deletion_that_failed_inside_of_the_handler_is_caught_up(
         Killed(
             task_id="train",
             inner=inner,
-            when=lambda: runs(kubernetes),
+            when=lambda: is_watched(kubernetes),
             before=lambda: kubernetes.fail_next(503, path_contains="/jobs/", method="GET"),
         )
     assert run_dag(dag).state == "failed"
