@@ -53,8 +53,11 @@ find_job() {{ # DIGEST.ATTEMPT: the job of that attempt, whose id nobody was tol
 keep() {{ printf '%s\\n' "$2" >"$1.$$" && mv -f "$1.$$" "$1"; }}
 show_job() {{
     case $2 in ''|*[!0-9]*) return ;; esac
-    [ ! -s "$1/exit" ] || tell exit "$(cat "$1/exit")"
     answer=$(slurm scontrol --oneliner show job "$2" 2>&1); status=$?
+    record=$(cat "$1/exit" 2>/dev/null)
+    # That of a run before the job was requeued says nothing of the job.
+    case "$answer " in *' Restarts='*) case "$answer " in *" Restarts=${{record##* }} "*) ;; *) record= ;; esac ;; esac
+    [ -z "$record" ] || tell exit "${{record% *}}"
     tell scontrol "$status $answer"
     case $answer in *'Invalid job id'*)
         answer=$(slurm sacct -n -P -X -j "$2" -o State,ExitCode 2>&1); status=$?
@@ -88,7 +91,8 @@ while [ -n "$again" ]; do
     waited=$?
     { [ "$waited" = 127 ] && [ -n "$status" ]; } || status=$waited
 done
-printf '%s %s\\n' "$status" "$signal" >"$folder/exit.job" && mv -f "$folder/exit.job" "$folder/exit"
+printf '%s %s %s\\n' "$status" "$signal" "${SLURM_RESTART_COUNT:-0}" >"$folder/exit.job" &&
+    mv -f "$folder/exit.job" "$folder/exit"
 exit "$status"
 """
 
@@ -255,8 +259,8 @@ case $job in
 *[!0-9]*) tell trouble "$job is no id of a job"; return ;;
 esac
 answer=$(slurm scancel "$job" 2>&1) || {{ tell trouble "$answer"; return; }}
-# It takes a while to end: a later try is not to follow it.
-touch "$key/{job.attempt}/concluded" 2>/dev/null
+# It takes a while to end, and a later try is not to follow it; one that had ended by itself has an outcome.
+[ -s "$key/{job.attempt}/exit" ] || touch "$key/{job.attempt}/concluded" 2>/dev/null
 tell cancelled "$job"
 """
     )

@@ -512,7 +512,7 @@ class TestPrograms:
         self.submit(tmp_path, sbatch="echo 17")
         folder = self.folder(tmp_path)
         (folder / "output.log").write_bytes(b"one\ntwo \xff\nexit 0 none\n")
-        (folder / "exit").write_text("7 none\n")
+        (folder / "exit").write_text("7 none 0\n")
         commands = {"scontrol": "echo 'error: Invalid job id specified' >&2; exit 1", "sacct": "echo 'TIMEOUT|0:15'"}
         look = slurm_programs.read_look(self.run(slurm_programs.look(JOB, offset=4), tmp_path, **commands), JOB)
         assert look == Look(Standing("TIMEOUT", 143), Record(7), 22, b"two \xff\nexit 0 none\n")
@@ -534,6 +534,16 @@ class TestPrograms:
     def test_what_slurm_says_against_a_cancellation_is_told(self, tmp_path: Path) -> None:
         answer = self.run(slurm_programs.cancel(JOB), tmp_path, scancel="echo down; exit 1")
         assert slurm_programs.read_trouble(answer) == "down"
+
+    @pytest.mark.parametrize(("restarts", "is_told"), [("", True), ("Restarts=0 ", True), ("Restarts=1 ", False)])
+    def test_the_record_of_a_run_before_the_job_was_requeued_is_not_told(
+        self, tmp_path: Path, restarts: str, is_told: bool
+    ) -> None:
+        self.submit(tmp_path, sbatch="echo 17")
+        (self.folder(tmp_path) / "exit").write_text("0 none 0\n")
+        said = f"{shown('RUNNING').removeprefix('0 ')} {restarts}BatchFlag=1"
+        answer = self.run(slurm_programs.look(JOB, offset=None), tmp_path, scontrol=f"echo '{said}'")
+        assert (slurm_programs.read_look(answer, JOB).record is not None) == is_told
 
     def test_a_result_is_read_up_to_its_largest_size(self, tmp_path: Path) -> None:
         self.submit(tmp_path, sbatch="echo 17")
@@ -558,18 +568,18 @@ class TestPrograms:
     ) -> None:
         folder = tmp_path / "job"
         folder.mkdir()
-        (folder / "exit").write_text("143 TERM\n")  # of a former run
+        (folder / "exit").write_text("143 TERM 0\n")  # of a former run
         (folder / "script").write_text(f"#!/bin/sh\n{script}\n")
         (folder / "script").chmod(0o755)
         (folder / "batch").write_text(slurm_programs.Submission("x", "x").batch_script)
-        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "17"}
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": "1"}
         job = f"sh {folder}/batch {folder} & job=$!\n"
         if signals:
             job += f"until [ -e ~/ready ]; do sleep 0.05; done; kill -s {signals} $job; sleep 0.2; : >~/told\n"
         done = subprocess.run(
             ["/bin/sh", "-c", f"{job}wait $job"], env=environment, timeout=60, check=False, capture_output=True
         )
-        assert (folder / "exit").read_text() == f"{record}\n"
+        assert (folder / "exit").read_text() == f"{record} 1\n"
         assert (folder / "job_id").read_text() == "17\n"
         assert done.returncode == int(record.partition(" ")[0])
 

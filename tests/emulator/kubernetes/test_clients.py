@@ -77,7 +77,8 @@ def test_kubectl_applies_waits_shows_and_deletes(lab: Lab, kubectl: Kubectl) -> 
     assert kubectl("apply", "-f", "-", send=manifest) == "job.batch/ranks unchanged\n"
     assert kubectl("apply", "--server-side", "-f", "-", send=manifest) == "job.batch/ranks serverside-applied\n"
     kubectl("wait", "--for=condition=Complete", "job/ranks", f"--timeout={PATIENCE:g}s")
-    assert kubectl("logs", "-l", "job-name=ranks", "--prefix=false").splitlines() == ["rank 0", "rank 1"]
+    # In any order: kubectl keeps the requests for them in a map.
+    assert sorted(kubectl("logs", "-l", "job-name=ranks", "--prefix=false").splitlines()) == ["rank 0", "rank 1"]
     assert [line.split()[:3] for line in kubectl("get", "jobs").splitlines()[1:]] == [["ranks", "Complete", "2/2"]]
     assert "Completed" in kubectl("get", "pods")
     assert "Job completed" in kubectl("describe", "job", "ranks")
