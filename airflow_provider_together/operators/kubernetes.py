@@ -66,12 +66,16 @@ _JOB_KEY = "job"
 
 def __getattr__(name: str) -> Any:
     if name == "GPUClusterPodOperator":
-        check_extra("kubernetes", package="kubernetes_asyncio", needed_by=name)
+        _check_extra(name)
         from airflow_provider_together.operators import kubernetes_pod  # noqa: PLC0415 - see above
 
         return kubernetes_pod.GPUClusterPodOperator
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+def _check_extra(operator: str) -> None:
+    check_extra("kubernetes", package="kubernetes_asyncio", needed_by=operator)
 
 
 class GPUClusterJobOperator(TogetherOperator):
@@ -191,7 +195,7 @@ class GPUClusterJobOperator(TogetherOperator):
         deferrable: bool | str | None = None,
         **kwargs: Any,
     ) -> None:
-        check_extra("kubernetes", package="kubernetes_asyncio", needed_by=type(self).__name__)
+        _check_extra(type(self).__name__)
         super().__init__(**kwargs)
         self.cluster_id = cast("str", cluster_id)
         self.image = image
