@@ -51,7 +51,7 @@ class ImpatientCreate(CreateGPUClusterOperator):
         self, *, trigger: BaseTrigger, method_name: str, kwargs: dict[str, Any] | None = None, timeout: Any = None
     ) -> NoReturn:
         del timeout
-        super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timedelta(seconds=20))
+        super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timedelta(seconds=40))
 
 
 @dataclass(frozen=True)

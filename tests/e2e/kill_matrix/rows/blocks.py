@@ -6,11 +6,12 @@ Its delete runs whatever became of its create, and finds what that has made: so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.e2e.kill_matrix.row import Expected, Row, Script, row
+from tests.e2e.kill_matrix.rows.triggerers import never_gone
 from tests.e2e.kill_matrix.rows.waiting import DEFERRED
 from tests.e2e.kill_matrix.shapes import Shape
 
@@ -29,11 +30,17 @@ _EXPECTED: Mapping[str, Expected] = {
 def in_block(by_hand: Row) -> Row:
     """Return the same row in a block, whose create always waits until the cluster is READY."""
     shape = replace(by_hand.shape, is_block=True, delete={"deferrable": False, **by_hand.shape.delete})
+    if by_hand.before is never_gone:
+        shape, script, before = replace(shape, work="held"), _once_ready(by_hand.script), None
+    else:
+        script, before = by_hand.script, by_hand.before
     return replace(
         by_hand,
         key=f"block_{by_hand.key}",
         sentence=f"in a block, {by_hand.sentence}",
         shape=shape,
+        script=script,
+        before=before,
         expected=_EXPECTED.get(by_hand.key, replace(by_hand.expected, settled=0)),
         gets_ready="wait_for_completion" not in by_hand.shape.create,
     )
@@ -42,6 +49,18 @@ def in_block(by_hand: Row) -> Row:
 def fits_a_block(by_hand: Row) -> bool:
     """Whether a row can happen in a block: there create waits itself, and is mapped with all that is inside only."""
     return by_hand.shape.sensor is None and not by_hand.shape.is_mapped
+
+
+def _once_ready(script: Callable[[Scene], Script]) -> Callable[[Scene], Script]:
+    """Let clusters never be gone from when create has seen its own READY."""
+
+    def later(scene: Scene) -> Script:
+        yield from scene.until_state("work", "running")
+        never_gone(scene)
+        scene.release()
+        yield from script(scene)
+
+    return later
 
 
 @row(
