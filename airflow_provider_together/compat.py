@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
 __all__ = [
+    "OVER",
     "TRIGGERS_HAVE_ON_KILL",
     "AirflowException",
     "AirflowFailException",
@@ -66,6 +67,7 @@ __all__ = [
     "is_task_over",
     "run_state",
     "state_store",
+    "task_states",
     "variables",
 ]
 
@@ -75,7 +77,7 @@ TRIGGERS_HAVE_ON_KILL = tuple(map(int, __version__.split(".")[:2])) >= (3, 3)
 
 _NOT_FOUND = 404
 #: States of a task instance from which it does not come back by itself. A row that is no more counts as well.
-_OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 
 
 class StateStore(Protocol):
@@ -253,7 +255,7 @@ async def is_task_over(trigger: BaseTrigger) -> bool:
     if instance is None:
         return False
     state = await sync_to_async(_task_state)(instance)
-    return state in _OVER
+    return state in OVER
 
 
 def goes_on_without(ti: Any) -> bool:
@@ -278,17 +280,30 @@ def goes_on_without(ti: Any) -> bool:
             return True
         raise
     # A try that runs, of which nobody has said that it shall end, was ended from outside: its worker stops.
-    return _task_state(ti) not in {*_OVER, "running"}
+    return _task_state(ti) not in {*OVER, "running"}
 
 
 def _task_state(ti: Any) -> str | None:
     """Ask Airflow for the state of a task instance; one that is no more is ``removed``."""
+    map_index = -1 if ti.map_index is None else ti.map_index
+    key = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
+    return task_states(ti, [ti.task_id], map_index=map_index).get(key, "removed")
+
+
+def task_states(ti: Any, task_ids: list[str], *, map_index: int | None = None) -> dict[str, str | None]:
+    """
+    Ask Airflow for the states of task instances of a DAG run.
+
+    :param ti: one of that run; it has to run itself, in a worker or in a triggerer.
+    :param map_index: of those that are asked for; None for all.
+    :returns: by task id; that of a mapped instance is followed by ``_`` and its index. None is a task that has not
+        been scheduled yet.
+    :raises AirflowRuntimeError: if Airflow does not answer.
+    """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - in task and triggerer
 
-    map_index = -1 if ti.map_index is None else ti.map_index
     states = RuntimeTaskInstance.get_task_states(
-        dag_id=ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id], map_index=map_index
+        dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id], map_index=map_index
     )
-    key = ti.task_id if map_index < 0 else f"{ti.task_id}_{map_index}"
-    state = states.get(ti.run_id, {}).get(key, "removed")
-    return None if state is None else _word(state)
+    found = states.get(ti.run_id, {})
+    return {name: None if state is None else _word(state) for name, state in found.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from airflow.sdk import dag, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import TriggerRule, dag, task
 
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
@@ -18,7 +19,7 @@ def train(cluster_id: str) -> list[str]:
 
 @task
 def report(volumes: list[str]) -> None:
-    """Fails with the training, which the teardown would hide from the run."""
+    """Tell what the training has left."""
     print(f"found {volumes}")
 
 
@@ -41,7 +42,11 @@ def shared_volume() -> None:
     # Only the cluster goes; the volume waits for the next run.
     delete = DeleteGPUClusterOperator(task_id="delete", cluster_id=create.output)
     volumes = train(create.output)
-    ready >> volumes >> delete.as_teardown(setups=create, on_failure_fail_dagrun=True)
+    outcome = EmptyOperator(task_id="outcome")
+    ready >> volumes >> [delete, outcome]
+    for teardown in (delete, outcome):
+        teardown.as_teardown(setups=[create, ready], on_failure_fail_dagrun=True)
+    outcome.trigger_rule = TriggerRule.NONE_FAILED  # fails the run if the training has failed, which delete would hide
     report(volumes)
 
 

@@ -33,7 +33,7 @@ class SameRun(DAG):
 
 def run_dag(dag: DAG) -> Run:
     """Run a DAG that a test has just made, in this process, and collect what became of it."""
-    _serialize(dag)
+    serialize(dag)
     dag_run: Any = dag.test()
     instances = dag_run.get_task_instances()
     states = {_name(instance): str(instance.state) for instance in instances}
@@ -65,7 +65,7 @@ def dag_bag(path: Path | None = None) -> Any:
     return DagBag(dag_folder=os.devnull if path is None else path)
 
 
-def _serialize(dag: DAG) -> None:
+def serialize(dag: DAG) -> None:
     """Write the DAG to the database, as the dag-processor does with those that it finds in files."""
     from airflow.dag_processing.bundles.manager import DagBundlesManager
 

@@ -26,6 +26,7 @@ from airflow_provider_together.hooks.deferral import look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
+from airflow_provider_together.operators.surroundings import check_surroundings
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
 from airflow_provider_together.parameters import choice, is_literal, seconds_of, truth_of
 
@@ -187,6 +188,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_parameters()  # all of them, before one that is read late finds a cluster already made
+            check_surroundings(self, self._ti)
             try:
                 return self._create_and_wait(context)
             except TaskKilledError:

@@ -37,7 +37,7 @@ def finished_run(stack: AirflowStack, cloud: Emulator) -> Run:
 
 def test_every_task_of_the_canonical_dag_succeeds(stack: AirflowStack, finished_run: Run) -> None:
     states = {instance.name: instance.state for instance in stack.api.task_instances(finished_run)}
-    names = ["h100.begin", "h100.create", "h100.train", "h100.done", "h100.delete", "report"]
+    names = ["h100.begin", "h100.create", "h100.train", "h100.done", "h100.delete", "h100.outcome", "report"]
     assert states == dict.fromkeys(names, "success")
 
 

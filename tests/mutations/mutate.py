@@ -31,6 +31,7 @@ _COPIED = (
     "tests/histories",
     "tests/provider",
     "tests/training",
+    "tests/truth",
     "pyproject.toml",
 )
 #: Seconds after which a run of tests is given up: without a safeguard a flow may never end.

@@ -22,6 +22,7 @@ ROUNDS = "tests/api/test_rounds.py"
 POLLER = "tests/api/test_poller.py"
 FINDING = "tests/api/test_flows_finding.py"
 WIRING = "tests/provider/test_task_group_wiring.py"
+SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
 JOB_STATE = "tests/training/test_job_state.py"
 MANIFESTS = "tests/training/test_manifests.py"
@@ -477,30 +478,58 @@ SAFEGUARDS = [
     Safeguard(
         "delete runs though create has failed",
         "task_groups/gpu_cluster.py",
-        "as_teardown(setups=begin,",
-        "as_teardown(setups=[*begin, ready],",
+        "self._delete(create.task_id).as_teardown(setups=[begin, create],",
+        "self._delete(create.task_id).as_teardown(setups=[create],",
         (WIRING,),
     ),
     Safeguard(
-        "what has failed inside fails the run",
+        "delete is cleared together with create",
         "task_groups/gpu_cluster.py",
-        '        telling >> EmptyOperator(task_id="done")\n',
-        "",
+        "self._delete(create.task_id).as_teardown(setups=[begin, create],",
+        "self._delete(create.task_id).as_teardown(setups=[begin],",
         (WIRING,),
     ),
     Safeguard(
         "delete waits for all inside",
         "task_groups/gpu_cluster.py",
-        "        ends >> delete.as_teardown(",
-        "        ends[:0] >> delete.as_teardown(",
+        "        last >> self._delete(",
+        "        last[:0] >> self._delete(",
         (WIRING,),
     ),
     Safeguard(
-        "a block inside that leaks is not hidden by the one around it",
+        "what has failed inside fails the run, whatever comes after it",
         "task_groups/gpu_cluster.py",
-        "telling = [*self.get_leaves(), *(task for task in ends if task.is_teardown and task.on_failure_fail_dagrun)]",
-        "telling = [*self.get_leaves()]",
+        "        inside >> outcome\n",
+        "",
         (WIRING,),
+    ),
+    Safeguard(
+        "the run's truth is cleared together with what is inside",
+        "task_groups/gpu_cluster.py",
+        "outcome.as_teardown(setups=[begin, create],",
+        "outcome.as_teardown(setups=[],",
+        (WIRING,),
+    ),
+    Safeguard(
+        "no cluster is made for what waits for its past",
+        "task_groups/gpu_cluster.py",
+        "            begin.depends_on_past = begin.wait_for_downstream = True\n",
+        "            pass\n",
+        (WIRING,),
+    ),
+    Safeguard(
+        "a connection in default_args is that of the block's cluster",
+        "task_groups/gpu_cluster.py",
+        "        together_conn_id: str = _NOT_GIVEN,\n",
+        '        together_conn_id: str = "together_default",\n',
+        (WIRING,),
+    ),
+    Safeguard(
+        "a create whose delete has ended makes no cluster",
+        "operators/surroundings.py",
+        "    if _are_over(deletes, states, ti.map_index):",
+        "    if False:",
+        (SURROUNDINGS,),
     ),
     # --- training ---
     Safeguard(

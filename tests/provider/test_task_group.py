@@ -104,12 +104,26 @@ def test_a_cluster_that_cannot_be_given_back_fails_the_run(emulator: Emulator) -
     emulator.inject(Fault(route="delete_cluster", kind="status", status=403, times=None))
     with DAG("block", schedule=None) as dag, block() as cluster:
         train(cluster.cluster_id)
-    dag.get_task("h100.delete").timeout = 0.3  # type: ignore[union-attr]
+    delete: Any = dag.get_task("h100.delete")
+    delete.timeout, delete.retries = 0.3, 0
     run = run_dag(dag)
     assert run.states["h100.done"] == "success"
     assert run.states["h100.delete"] == "failed"
     assert run.state == "failed"
     assert len(emulator.alive()) == 1
+
+
+def test_a_notification_behind_a_failed_training_does_not_make_the_run_green(emulator: Emulator) -> None:
+    with DAG("notifying", schedule=None) as dag:
+        with block() as cluster:
+            fail(cluster.cluster_id) >> evaluate.override(task_id="notify", trigger_rule="all_done")()
+        cluster >> evaluate.override(task_id="report", trigger_rule="all_done")()
+    run = run_dag(dag)
+    assert run.states["h100.notify"] == "success"
+    assert run.states["h100.done"] == "upstream_failed"
+    assert run.states["report"] == "success"
+    assert run.state == "failed"
+    assert emulator.alive() == []
 
 
 def test_an_adopted_cluster_is_waited_for_and_left_alive(emulator: Emulator) -> None:

@@ -16,7 +16,7 @@ _OPTION = "--write-kill-matrix"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option; it is known where this folder is named on the command line."""
-    parser.addoption(_OPTION, action="store_true", help="write the kill matrix into README.md")
+    parser.addoption(_OPTION, action="store_true", help="write the kill matrix into docs/evidence.md")
 
 
 @pytest.fixture(scope="session")

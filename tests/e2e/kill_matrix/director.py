@@ -179,6 +179,8 @@ class _Play:
     def advance(self) -> None:
         """Go on as far as possible."""
         try:
+            if self.scene.row.gets_ready and not self.is_over:
+                self.scene.make_new_ready()
             while not self.is_over and (self._waits_for is None or self._waits_for.is_true()):
                 self._next()
         except Exception as error:  # noqa: BLE001 - one row's trouble is no other row's

@@ -70,6 +70,7 @@ class Row:
     :param has_cloud: whether it has an emulator of its own, since faults strike all clusters of one.
     :param extra: fields of its connection's extra, if it has one of its own.
     :param before: is done before its run is started.
+    :param gets_ready: whether its clusters get READY by themselves.
     """
 
     key: str
@@ -80,6 +81,7 @@ class Row:
     has_cloud: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
     before: Callable[[Scene], None] | None = None
+    gets_ready: bool = False
 
     @property
     def conn_id(self) -> str:

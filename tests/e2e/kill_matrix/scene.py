@@ -47,6 +47,7 @@ class Scene:
         self._observer = observer
         self._run: Run | None = None
         self._pids: set[int] = set()
+        self._ready: set[str] = set()
 
     # --- looking ---
 
@@ -112,13 +113,15 @@ class Scene:
 
     def until_try(self, number: int, state: str) -> Script:
         """Wait until that try of the create is in that state, and looks at its cluster."""
-        yield Until(
-            f"try {number} of create {state}",
-            lambda: any(
-                task.task_id == "create" and task.try_number == number and task.state == state for task in self.tasks()
-            ),
-        )
+        yield from self.until_task_try("create", number, state)
         yield from self.until_watched("create", state)
+
+    def until_task_try(self, task_id: str, number: int, state: str) -> Script:
+        """Wait until that try of a task is in that state."""
+        yield Until(
+            f"try {number} of {task_id} {state}",
+            lambda: any((t.task_id, t.try_number, t.state) == (task_id, number, state) for t in self.tasks()),
+        )
 
     def until_asked(self, route: str) -> Script:
         """Wait until a request of that kind waits for its answer; only in a cloud of the row's own."""
@@ -151,6 +154,13 @@ class Scene:
         """Let the clusters be READY."""
         for cluster in self.alive():
             self.cloud.set_status(cluster.cluster_id, "READY")
+
+    def make_new_ready(self) -> None:
+        """Let those clusters be READY that have not been before."""
+        for cluster in self.alive():
+            if cluster.cluster_id not in self._ready:
+                self._ready.add(cluster.cluster_id)
+                self.cloud.set_status(cluster.cluster_id, "READY")
 
     def fail_clusters(self) -> None:
         """Let the clusters fail."""

@@ -51,7 +51,7 @@ class ImpatientCreate(CreateGPUClusterOperator):
         self, *, trigger: BaseTrigger, method_name: str, kwargs: dict[str, Any] | None = None, timeout: Any = None
     ) -> NoReturn:
         del timeout
-        super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timedelta(seconds=20))
+        super().defer(trigger=trigger, method_name=method_name, kwargs=kwargs, timeout=timedelta(seconds=40))
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,7 @@ def _build(dag_id: str, shape: Shape, conn_id: str) -> None:
     arguments = {"retry_delay": timedelta(seconds=1), "together_conn_id": conn_id}
     with DAG(dag_id, schedule=None, dagrun_timeout=timeout, default_args=arguments):
         if shape.is_block:
-            with GPUClusterTaskGroup("block", prefix_group_id=False, num_gpus=8, **_block(shape, conn_id)):
-                _work(shape)
+            _build_block(shape, conn_id)
             return
         create = _create(shape)
         delete = _delete(shape, create)
@@ -114,9 +113,17 @@ def _build(dag_id: str, shape: Shape, conn_id: str) -> None:
         work >> EmptyOperator(task_id="report")
 
 
-def _block(shape: Shape, conn_id: str) -> Mapping[str, Any]:
+def _build_block(shape: Shape, conn_id: str) -> None:
     waiting = {name: value for name, value in shape.create.items() if name != "wait_for_completion"}
-    return {**_SPEC, **waiting, "together_conn_id": conn_id}
+    options = {**_SPEC, **waiting, "num_gpus": 8, "together_conn_id": conn_id}
+    with GPUClusterTaskGroup("block", prefix_group_id=False, **options) as block:
+        _work(shape)
+    block >> EmptyOperator(task_id="report")
+    dag = block.dag
+    for name, value in shape.delete.items():
+        setattr(dag.get_task("delete"), name, value)
+    if shape.is_impatient:
+        dag.get_task("create").__class__ = ImpatientCreate
 
 
 def _work(shape: Shape) -> Any:

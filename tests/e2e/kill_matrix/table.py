@@ -1,5 +1,5 @@
 """
-The kill matrix as the table in the README, and the comparison of the two.
+The kill matrix as the table in the evidence page, and the comparison of the two.
 
 Separate, because it only turns values into text. It has no timings and the order of the rows, so that two runs that
 observe the same write the same.
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.e2e.kill_matrix.director import Observed
 from tests.e2e.kill_matrix.row import Row
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "airflow_provider_together" / "docs" / "evidence.md"
 BEGIN = "<!-- kill matrix: begin -->"
 END = "<!-- kill matrix: end -->"
 
@@ -28,24 +28,24 @@ def table(rows: Sequence[Row], observed: Mapping[str, Observed]) -> str:
 
 
 def difference(markdown: str) -> str:
-    """Return how the README's table differs from this one; empty if it does not."""
+    """Return how the page's table differs from this one; empty if it does not."""
     _, written, _ = _parts()
-    lines = difflib.unified_diff(written.splitlines(), markdown.splitlines(), "README.md", "observed", lineterm="", n=0)
+    lines = difflib.unified_diff(written.splitlines(), markdown.splitlines(), PAGE.name, "observed", lineterm="", n=0)
     return "\n".join(lines)
 
 
 def write(markdown: str) -> None:
-    """Put a table into the README."""
+    """Put a table into the page."""
     before, _, after = _parts()
-    README.write_text(f"{before}{BEGIN}\n{markdown}{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{markdown}{END}{after}")
 
 
 def _parts() -> tuple[str, str, str]:
-    """Return the README before, between and after the markers."""
-    text = README.read_text()
+    """Return the page before, between and after the markers."""
+    text = PAGE.read_text()
     before, begin, rest = text.partition(f"{BEGIN}\n")
     between, end, after = rest.partition(END)
     if not begin or not end:
-        message = f"README.md has no lines {BEGIN!r} and {END!r}: the table belongs between them"
+        message = f"{PAGE.name} has no lines {BEGIN!r} and {END!r}: the table belongs between them"
         raise ValueError(message)
     return before, between, after

@@ -1,4 +1,4 @@
-"""Every row of the kill matrix, on an Airflow as it is in production; the README shows what was observed."""
+"""Every row of the kill matrix, on an Airflow as it is in production; the evidence page shows what was observed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_only_loopback_is_listened_on(distributed: AirflowStack, observed: Mappi
     assert listening == {LOOPBACK}
 
 
-def test_the_readme_shows_what_was_observed(observed: Mapping[str, Observed], *, is_to_write: bool) -> None:
+def test_the_page_shows_what_was_observed(observed: Mapping[str, Observed], *, is_to_write: bool) -> None:
     markdown = table(ROWS, observed)
     if is_to_write:
         write(markdown)

@@ -70,6 +70,7 @@ def create_unseen(scene: Scene) -> Script:
 )
 def create_unseen_last(scene: Scene) -> Script:
     yield from scene.until_state("create", "failed")
+    scene.cloud.clear_faults()
 
 
 @row(

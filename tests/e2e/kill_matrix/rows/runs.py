@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.e2e.kill_matrix.scene import Scene
 
 #: Seconds for a run that shall time out; its tasks have to begin before.
-RUN_SECONDS = 75.0
+RUN_SECONDS = 110.0
 WITH_SENSOR = Shape(sensor={})
 WITH_HELD_WORK = Shape(work="held")
 
