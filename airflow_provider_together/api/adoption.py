@@ -9,14 +9,19 @@ was not seen alive just before.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.identity import Created, Identity, Recall, Record
-from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import duration
-from airflow_provider_together.exceptions import NotFoundError, OutcomeUnknownError, TogetherError
+from airflow_provider_together.exceptions import (
+    MalformedAnswerError,
+    NotFoundError,
+    OutcomeUnknownError,
+    TogetherError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.dialects import Dialect
@@ -52,7 +57,34 @@ def find_cluster(dialect: Dialect, name: str, identity: Identity, *, heal: str |
             usable.append(cluster)
     if len(usable) > 1 and identity.owner is not None:
         return (yield from _choose(dialect, name, identity))
+    if not usable:
+        require_readable(clusters, lambda other: _may_be(other, name, identity, record))
     return min(usable, key=lambda cluster: _rank(cluster, record), default=None)
+
+
+def _may_be(other: str, name: str, identity: Identity, record: Record) -> bool:
+    """
+    Whether an entry that cannot be read may be the cluster that a create is about.
+
+    One that has no name either can only be that of an owner who has asked for one and never learned what came of it.
+    """
+    return identity.matches_name(other, name) if other else record.has_open_request
+
+
+def require_readable(listing: Listing[Any], may_be: Callable[[str], bool]) -> None:
+    """
+    Refuse to conclude from a list that something is not there, if an entry that cannot be read may be it.
+
+    :param may_be: whether an entry of that name may be it; the name is empty if the entry has none.
+    :raises MalformedAnswerError: if one may.
+    """
+    for name in listing.unreadable:
+        if may_be(name):
+            message = (
+                f"an entry of Together's list, named {name!r}, has no id, so that nobody can tell what it is: "
+                "nothing is concluded from that list"
+            )
+            raise MalformedAnswerError(message)
 
 
 def recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Flow[Cluster | None]:

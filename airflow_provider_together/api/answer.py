@@ -50,6 +50,10 @@ class HTTPAnswer:
 
 #: Longest piece of a server's words that a message repeats, in characters.
 _LONGEST_WORDS = 500
+#: Statuses with which a GET is answered in full.
+_WHOLE_ANSWERS = (httpx.codes.OK, httpx.codes.NON_AUTHORITATIVE_INFORMATION)
+#: In a Link header (RFC 8288): another page follows.
+_NEXT_PAGE = re.compile(r"""\brel\s*=\s*["']?[^"',;]*\bnext\b""", re.IGNORECASE)
 _REQUEST_ID_HEADERS = ("x-request-id", "x-api-request-id", "cf-ray")
 
 #: Errors of httpx that prove that no request reached the server. Everything else may have reached it.
@@ -66,6 +70,8 @@ def read_answer(call: Call[T], response: HTTPAnswer, settings: Settings) -> T:
     """
     if not httpx.codes.is_success(response.status):
         raise error_for_status(call, response, settings)
+    if why := _incomplete(call, response):
+        raise unreadable(call, response, why, settings)
     try:
         return call.read(call.decode(response.content))
     except ValueError as error:  # json's and the codecs' own errors
@@ -75,6 +81,20 @@ def read_answer(call: Call[T], response: HTTPAnswer, settings: Settings) -> T:
     except RecursionError:
         why = "it is nested too deeply"
     raise unreadable(call, response, why, settings)
+
+
+def _incomplete(call: Call[Any], response: HTTPAnswer) -> str:
+    """Return why a good status is not the whole answer; an empty text if it is."""
+    if response.status == httpx.codes.PARTIAL_CONTENT:
+        return "that is only a part of the answer"
+    if call.method != "GET":
+        return ""
+    if response.status not in _WHOLE_ANSWERS:
+        return "that status has no answer in it"
+    if _NEXT_PAGE.search(response.headers.get("link", "")):
+        # Neither of Together's APIs documents pages, so that nobody knows how to ask for the next one.
+        return "it is one page of several (its Link header names a next one)"
+    return ""
 
 
 def unreadable(call: Call[Any], response: HTTPAnswer, why: str, settings: Settings) -> TogetherError:

@@ -22,7 +22,16 @@ U = TypeVar("U")
 
 
 def from_json(content: bytes) -> Any:
-    """Return what JSON says; a body that is empty says nothing, as ``{}`` does."""
+    """
+    Return what JSON says.
+
+    :raises ValueError: if it is not JSON, as an empty body is not: it says nothing, not even that there is nothing.
+    """
+    return json.loads(content)
+
+
+def from_json_or_nothing(content: bytes) -> Any:
+    """Return what JSON says, where an empty body means that what was asked for is done, as ``{}`` does."""
     return json.loads(content) if content.strip() else {}
 
 

@@ -19,6 +19,7 @@ from airflow_provider_together.api.adoption import (
     look_for_effect,
     look_longer,
     recorded_cluster,
+    require_readable,
 )
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.identity import (
@@ -200,7 +201,8 @@ def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
             except TogetherError as error:
                 look = wait.on_error(error, now=(yield from Pause(0)))
             else:
-                if all(cluster.cluster_id != wait.cluster_id for cluster in clusters):
+                is_hidden = bool(wait.cluster_name) and wait.cluster_name in clusters.unreadable
+                if not is_hidden and all(cluster.cluster_id != wait.cluster_id for cluster in clusters):
                     return look
                 look = wait.on_listed(now=(yield from Pause(0)))
         if look.is_over:
@@ -221,6 +223,7 @@ def ask_again(dialect: Dialect, wait: GoneWait) -> Flow[None]:
 def find_by_name(dialect: Dialect, cluster_name: str) -> Flow[list[Cluster]]:
     """Return all clusters of exactly this name, whatever their state."""
     clusters = yield from dialect.list_clusters()
+    require_readable(clusters, lambda other: other == cluster_name)
     return [cluster for cluster in clusters if cluster.cluster_name == cluster_name]
 
 
@@ -238,12 +241,10 @@ def find_of_owner(
 
     def find() -> Flow[list[Cluster] | None]:
         clusters = yield from dialect.list_clusters()
-        names = [ClusterName.parse(cluster.cluster_name) for cluster in clusters]
-        return [
-            cluster
-            for cluster, name in zip(clusters, names, strict=True)
-            if (name is not None and name.is_of(owner)) or record.proves(cluster)
-        ] or None
+        found = [c for c in clusters if _is_of(c.cluster_name, owner) or record.proves(c)]
+        if not found:
+            require_readable(clusters, lambda other: _is_of(other, owner) if other else record.has_open_request)
+        return found or None
 
     made = yield from find()
     if made is None and record.has_open_request:
@@ -253,6 +254,11 @@ def find_of_owner(
     if record.cluster_id and all(cluster.cluster_id != record.cluster_id for cluster in made):
         made.append(Cluster(cluster_id=record.cluster_id, cluster_name=record.cluster_name or ""))
     return made
+
+
+def _is_of(cluster_name: str, owner: Owner) -> bool:
+    name = ClusterName.parse(cluster_name)
+    return name is not None and name.is_of(owner)
 
 
 def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists: IfExists) -> Flow[SharedVolume]:
@@ -337,6 +343,7 @@ def _differences(cluster: Cluster, spec: ClusterSpec) -> list[str]:
 
 def _find_volume(dialect: Dialect, volume_name: str) -> Flow[SharedVolume | None]:
     volumes = yield from dialect.list_shared_volumes()
+    require_readable(volumes, lambda other: other == volume_name)
     found = [volume for volume in volumes if volume.volume_name == volume_name]
     if len(found) > 1:
         ids = ", ".join(volume.volume_id for volume in found)

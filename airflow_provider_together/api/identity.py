@@ -115,10 +115,14 @@ class Identity:
 
         :param cluster_name: that name; of one that we made, the owner in it is all that counts.
         """
+        return self.matches_name(cluster.cluster_name, cluster_name)
+
+    def matches_name(self, name: str, cluster_name: str) -> bool:
+        """Whether that is the name of a cluster that matches; see :meth:`matches`."""
         if self.owner is None:
-            return cluster.cluster_name == cluster_name
-        name = ClusterName.parse(cluster.cluster_name)
-        return name is not None and name.is_of(self.owner)
+            return name == cluster_name
+        parsed = ClusterName.parse(name)
+        return parsed is not None and parsed.is_of(self.owner)
 
     def owns(self, cluster: Cluster, record: Record) -> bool:
         """Whether there is proof that this owner made a cluster that matches."""

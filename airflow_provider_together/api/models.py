@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -142,6 +143,21 @@ class Region(Answer):
     name: Text = ""
     gpu_types: Words = Field(default_factory=list)
     driver_versions: Objects[DriverVersion] = Field(default_factory=list)
+
+
+class Listing(list[T]):
+    """
+    The entries of a list, and what of the list could not be read.
+
+    An entry that has no id makes nobody's cluster absent: whoever looks for something by its name looks here as well.
+
+    :param entries: those that could be read.
+    :param unreadable: the names of the others; an empty text for one that has no name either.
+    """
+
+    def __init__(self, entries: Iterable[T] = (), *, unreadable: Iterable[str] = ()) -> None:
+        super().__init__(entries)
+        self.unreadable = tuple(unreadable)
 
 
 class Cluster(Answer):

@@ -259,11 +259,13 @@ class ReadyWait(_Wait):
 class GoneWait(_Wait):
     """Waits until a cluster that was asked to go is gone: absent from Get, and from List."""
 
-    __slots__ = ("_alive_since", "is_accepted")
+    __slots__ = ("_alive_since", "cluster_name", "is_accepted")
 
     def __init__(self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float) -> None:
         super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
         self.is_accepted = False
+        #: As it was seen last; empty as long as it was not.
+        self.cluster_name = ""
         self._alive_since: float | None = None
 
     def accept(self) -> None:
@@ -277,6 +279,7 @@ class GoneWait(_Wait):
 
     def on_cluster(self, cluster: Cluster | Sight, *, now: float) -> Look:
         """Judge an answer that shows the cluster; one that lives on is to be asked again."""
+        self.cluster_name = cluster.cluster_name
         if not cluster.phase.has_to_be_deleted:
             self._alive_since = None
         elif self._alive_since is None:

@@ -92,6 +92,8 @@ def sweep(
     :returns: a finding for each cluster that does not end anyway, in the order of Together's list.
     """
     clusters = yield from dialect.list_clusters()
+    for name in clusters.unreadable:
+        yield Note(f"An entry of Together's list, named {name!r}, has no id, so that it cannot be judged.")
     present = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
     findings = yield from _one_by_one([_judge(cluster, present, deployment) for cluster in present])
     if not delete:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
     from airflow_provider_together.api.client import AsyncClient, Client
-    from airflow_provider_together.api.models import Cluster, Region, SharedVolume
+    from airflow_provider_together.api.models import Cluster, Listing, Region, SharedVolume
     from airflow_provider_together.api.settings import Settings
     from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
 
@@ -126,9 +126,16 @@ class TogetherHook(BaseHook):
             self.log.warning("%s.", warning)
         return cluster
 
-    def list_gpu_clusters(self) -> list[Cluster]:
-        """Return all clusters that the API key may see."""
-        return self.client.send(self.client.dialect.list_clusters())
+    def list_gpu_clusters(self) -> Listing[Cluster]:
+        """
+        Return all clusters that the API key may see.
+
+        Its ``unreadable`` holds the names of entries that have no id.
+        """
+        clusters = self.client.send(self.client.dialect.list_clusters())
+        if clusters.unreadable:
+            self.log.warning("Together's list has entries without an id, named %s.", list(clusters.unreadable))
+        return clusters
 
     def update_gpu_cluster(self, cluster_id: str, **changes: Any) -> Cluster:
         """

@@ -147,7 +147,8 @@ class TogetherOperator(BaseOperator):
         except TogetherError as error:
             self.log.info("%s The entry of its owner stays until the next sweep.", error)
             return
-        names = [ClusterName.parse(c.cluster_name) for c in clusters if c.phase.has_to_be_deleted]
+        living = [cluster.cluster_name for cluster in clusters if cluster.phase.has_to_be_deleted]
+        names = [ClusterName.parse(other) for other in (*living, *clusters.unreadable)]
         if all(other is None or other.owner_digest != name.owner_digest for other in names):
             registry().forget(name)
 

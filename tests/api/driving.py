@@ -18,6 +18,7 @@ import httpx
 from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
 from airflow_provider_together.api.client import AsyncClient, Client
 from airflow_provider_together.api.identity import Recall, Record
+from airflow_provider_together.api.models import Listing
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.exceptions import TogetherError
 
@@ -62,7 +63,8 @@ class Script:
 
     def _answer(self, step: Step, left: list[Answer]) -> Any:
         if isinstance(step, Call):
-            return left.pop(0) if len(left) > 1 else left[0]
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            return Listing(answer) if type(answer) is list else answer
         if isinstance(step, Pause):
             self.now += step.seconds
             return self.now

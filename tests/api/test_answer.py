@@ -19,6 +19,7 @@ from airflow_provider_together.api.answer import (
     retry_after,
     scrubbed,
 )
+from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.exceptions import (
     AnswerLostError,
     AuthenticationError,
@@ -48,8 +49,38 @@ def test_a_good_answer_is_read() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b" \n"])
-def test_an_empty_answer_is_read_as_an_empty_object(content: bytes) -> None:
-    assert read_answer(call_with(read=lambda body: body), answer_with(204, content=content), SETTINGS) == {}
+def test_an_empty_answer_says_nothing(content: bytes) -> None:
+    with pytest.raises(MalformedAnswerError, match="not JSON"):
+        read_answer(call_with(read=lambda body: body), answer_with(200, content=content), SETTINGS)
+
+
+@pytest.mark.parametrize("content", [b"", b" \n"])
+def test_an_empty_answer_to_what_was_asked_to_be_done_says_that_it_is(content: bytes, dialect: Dialect) -> None:
+    assert read_answer(dialect.delete_cluster("c-1"), answer_with(204, content=content), SETTINGS) is None
+    assert read_answer(dialect.delete_shared_volume("v-1"), answer_with(204, content=content), SETTINGS)
+
+
+LINKS = ['<https://x/y?page=2>; rel="next"', "<y>; rel=next", '<a>; rel="prev", <b>; rel="last next"']
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_one_page_of_several_is_no_answer(link: str) -> None:
+    with pytest.raises(MalformedAnswerError, match="one page of several"):
+        read_answer(call_with(), answer_with(200, {"cluster_id": "c-1"}, link=link), SETTINGS)
+
+
+@pytest.mark.parametrize("link", ["", '<https://x/next>; rel="prev"', '<y>; rel="nextish"'])
+def test_other_links_do_not_matter(link: str) -> None:
+    answer = answer_with(200, {"cluster_id": "c-1"}, link=link)
+    assert read_answer(call_with(), answer, SETTINGS).cluster_id == "c-1"
+
+
+def test_a_request_to_do_something_may_be_answered_by_any_good_status_but_a_part() -> None:
+    post = call_with(method="POST")
+    for status in (200, 201, 202, 204):
+        assert read_answer(post, answer_with(status, {"cluster_id": "c-1"}), SETTINGS).cluster_id == "c-1"
+    with pytest.raises(OutcomeUnknownError, match="only a part"):
+        read_answer(post, answer_with(206, {"cluster_id": "c-1"}), SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +283,8 @@ def test_any_words_can_be_written_to_a_log(body: Any) -> None:
 
 
 @pytest.mark.parametrize("status", range(100, 600))
-def test_each_status_but_a_good_one_is_an_error_of_ours(status: int) -> None:
-    if 200 <= status < 300:
+def test_each_status_but_a_whole_answer_is_an_error_of_ours(status: int) -> None:
+    if status in {200, 203}:
         assert read_answer(call_with(), answer_with(status, {"cluster_id": "c-1"}), SETTINGS).cluster_id == "c-1"
     else:
         with pytest.raises(TogetherError, match=f"answered {status}"):

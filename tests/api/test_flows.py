@@ -21,10 +21,11 @@ from airflow_provider_together.api.identity import (
     Record,
     Withdrawn,
 )
-from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.exceptions import (
     AuthenticationError,
+    MalformedAnswerError,
     NameTakenError,
     NotFoundError,
     NotSentError,
@@ -371,9 +372,8 @@ def test_a_try_that_follows_a_killed_one_asks_when_nothing_has_shown_up(dialect:
     step, steps = next(flow), []
     while not (isinstance(step, Call) and step.method == "POST"):
         steps.append(step)
-        step = flow.send(
-            Record(OURS, has_open_request=True) if isinstance(step, Recall) else [] if isinstance(step, Call) else 0.0
-        )
+        recalled = Record(OURS, has_open_request=True)
+        step = flow.send(recalled if isinstance(step, Recall) else Listing() if isinstance(step, Call) else 0.0)
     assert sum(pause.seconds for pause in steps if isinstance(pause, Pause)) == VISIBILITY_SECONDS
     assert isinstance(flow.send(made), Recall)
     assert isinstance(flow.send(Record(OURS, has_open_request=True)), Created)
@@ -427,8 +427,35 @@ def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dial
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
     for count in range(1, 9):
         flow = create_or_adopt(dialect, SPEC, Identity(), if_exists="fail")
-        answers: list[Any] = [[], None, 0.0, None, None, LOST, None, 5.0]
+        answers: list[Any] = [Listing(), None, 0.0, None, None, LOST, None, 5.0]
         next(flow)
         for answer in answers[: count - 1]:
             flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)
         flow.close()
+
+
+def hidden(*names: str) -> Listing[Cluster]:
+    """A list of nothing that can be read."""
+    return Listing(unreadable=names)
+
+
+@pytest.mark.parametrize(("spec", "identity", "name"), [(SPEC, Identity(), "train"), (OUR_SPEC, OUR_IDENTITY, LATER)])
+def test_while_an_entry_of_its_name_has_no_id_nothing_is_asked_for(
+    dialect: Dialect, spec: Any, identity: Identity, name: str
+) -> None:
+    script, end = creating(dialect, [hidden(name)], spec=spec, identity=identity)
+    assert isinstance(end, MalformedAnswerError)
+    assert "POST" not in script.requests
+
+
+@pytest.mark.parametrize("names", [("other",), (OTHERS, ""), ("",)])
+def test_entries_of_others_without_an_id_keep_nobody_from_a_cluster(dialect: Dialect, names: tuple[str, ...]) -> None:
+    script, end = creating(dialect, [hidden(*names), cluster_with("c-9"), []], spec=OUR_SPEC, identity=OUR_IDENTITY)
+    assert isinstance(end, Creation)
+    assert script.requests.count("POST") == 1
+
+
+def test_one_without_a_name_keeps_those_from_a_second_who_may_have_a_first(dialect: Dialect) -> None:
+    script, end = creating(dialect, [hidden("")], spec=OUR_SPEC, identity=OUR_IDENTITY, record=ASKED)
+    assert isinstance(end, MalformedAnswerError)
+    assert "POST" not in script.requests

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from airflow_provider_together.api.dialects import Dialect
-from airflow_provider_together.api.flows import VISIBILITY_SECONDS, find_of_owner
+from airflow_provider_together.api.flows import VISIBILITY_SECONDS, find_by_name, find_of_owner
 from airflow_provider_together.api.identity import Record
+from airflow_provider_together.api.models import Listing
 from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.exceptions import ServerError
+from airflow_provider_together.exceptions import MalformedAnswerError, ServerError
 from tests.api.driving import Script
 from tests.api.support import BOTH, cluster_with, dialect_named
 
@@ -68,3 +70,35 @@ def test_an_owner_that_has_asked_for_nothing_is_not_waited_for(dialect: Dialect)
     script, ids = found(dialect, [])
     assert ids == []
     assert script.requests == ["GET"]
+
+
+def unreadable(*names: str, readable: Sequence[Any] = ()) -> Listing[Any]:
+    return Listing(readable, unreadable=names)
+
+
+@pytest.mark.parametrize("record", [Record(), Record(OURS, "c-0", 1.0)])
+def test_an_entry_of_the_owners_name_without_an_id_leaves_open_what_there_is(dialect: Dialect, record: Record) -> None:
+    with pytest.raises(MalformedAnswerError, match="has no id"):
+        found(dialect, unreadable(OURS), record=record)
+
+
+def test_entries_of_others_without_an_id_concern_nobody_else(dialect: Dialect) -> None:
+    others = unreadable(NEXT, THEIRS, "training", "")
+    assert found(dialect, others, record=Record(OURS, "c-1", 1.0))[1] == ["c-1"]
+
+
+def test_one_without_a_name_may_be_what_was_asked_for_and_never_told(dialect: Dialect) -> None:
+    asked = Record(OURS, has_open_request=True)
+    with pytest.raises(MalformedAnswerError):
+        found(dialect, *[unreadable("")] * 20, record=asked)
+
+
+def test_what_can_be_read_is_found_all_the_same(dialect: Dialect) -> None:
+    listed = unreadable(OURS, readable=[cluster_with("c-1", cluster_name=OURS)])
+    assert found(dialect, listed)[1] == ["c-1"]
+
+
+def test_a_name_of_the_users_own_is_looked_for_as_carefully(dialect: Dialect) -> None:
+    assert Script([unreadable("other", "")]).drive(find_by_name(dialect, "training")) == []
+    with pytest.raises(MalformedAnswerError):
+        Script([unreadable("training")]).drive(find_by_name(dialect, "training"))

@@ -12,7 +12,7 @@ from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
 from airflow_provider_together.api.dialects import Dialect, TCloud
 from airflow_provider_together.api.flows import create_or_adopt
 from airflow_provider_together.api.identity import Creation, Identity, Recall, Record
-from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.exceptions import (
     NotFoundError,
@@ -84,7 +84,7 @@ class Shared:
             return self.clusters.pop(cluster_id, NOT_FOUND)
         if cluster_id.startswith("c-"):
             return self.clusters.get(cluster_id, NOT_FOUND)
-        return list(self.clusters.values())
+        return Listing(self.clusters.values())
 
 
 def test_two_tries_at_the_same_time_end_with_one_cluster_known_to_both() -> None:

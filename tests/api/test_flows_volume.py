@@ -13,8 +13,9 @@ from airflow_provider_together.api.flows import (
     IfExists,
     ensure_shared_volume,
 )
-from airflow_provider_together.api.models import SharedVolume
+from airflow_provider_together.api.models import Listing, SharedVolume
 from airflow_provider_together.exceptions import (
+    MalformedAnswerError,
     NameTakenError,
     NotFoundError,
     OutcomeUnknownError,
@@ -89,3 +90,11 @@ def test_a_lost_volume_without_effect_is_an_unknown_outcome(dialect: Dialect) ->
 def test_a_refused_volume_is_an_error(dialect: Dialect) -> None:
     refusal = PermissionDeniedError("no", status=403)
     assert volumes(dialect, [[], refusal])[1] is refusal
+
+
+def test_while_an_entry_of_its_name_has_no_id_no_volume_is_made(dialect: Dialect) -> None:
+    script, end = volumes(dialect, [Listing(unreadable=["data"])])
+    assert isinstance(end, MalformedAnswerError)
+    assert "POST" not in script.requests
+    script, end = volumes(dialect, [Listing(unreadable=["other", ""]), volume_with("v-9")])
+    assert end.volume_id == "v-9"

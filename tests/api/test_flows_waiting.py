@@ -15,6 +15,7 @@ from airflow_provider_together.api.flows import (
     prove_gone,
     wait_until_ready,
 )
+from airflow_provider_together.api.models import Listing
 from airflow_provider_together.api.polling import ABSENCE_SECONDS, GoneWait, ReadyWait
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
@@ -178,3 +179,13 @@ def test_all_clusters_of_exactly_one_name_are_found(dialect: Dialect) -> None:
     listed = [cluster_with("a", cluster_name="x"), cluster_with("b", cluster_name="x ", status="FAILED")]
     listed.append(cluster_with("c", cluster_name="x", status="Deleting"))
     assert [c.cluster_id for c in Script([listed]).drive(find_by_name(dialect, "x"))] == ["a", "c"]
+
+
+def test_an_entry_of_its_name_without_an_id_is_no_proof_that_a_cluster_is_gone(dialect: Dialect) -> None:
+    wait = gone_wait(deadline=1100.0)
+    wait.on_cluster(cluster_with(cluster_name="train", status="Deleting"), now=1000.0)
+    wait.accept()
+    script = ByPath(dialect, get=NOT_FOUND, listed=Listing(unreadable=["train"]))
+    assert script.drive(prove_gone(dialect, wait)).verdict is Verdict.TIMED_OUT
+    script = ByPath(dialect, get=NOT_FOUND, listed=Listing(unreadable=["other", ""]))
+    assert script.drive(prove_gone(dialect, gone_wait())).verdict is Verdict.GONE

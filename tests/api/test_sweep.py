@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_together.api.call import Call, Step
 from airflow_provider_together.api.dialects import Dialect
-from airflow_provider_together.api.models import Cluster
+from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, sweep
 from airflow_provider_together.exceptions import NotFoundError, PermissionDeniedError, ServerError, TogetherError
@@ -38,6 +38,7 @@ class Cloud(Script):
     now: float = NOW.timestamp()
     deleted: list[str] = field(default_factory=list)
     stays: bool = False
+    unreadable: Sequence[str] = ()
 
     def _answer(self, step: Step, left: list[Any]) -> Any:
         if isinstance(step, AskOwner):
@@ -53,7 +54,7 @@ class Cloud(Script):
                 self.clusters = [cluster for cluster in self.clusters if cluster.cluster_id != cluster_id]
             return True
         if step.path.endswith(("clusters",)):
-            return list(self.clusters)
+            return Listing(self.clusters, unreadable=self.unreadable)
         return next((cluster for cluster in self.clusters if cluster.cluster_id == cluster_id), NOT_FOUND)
 
     def swept(
@@ -114,6 +115,12 @@ def test_a_failed_one_whose_owner_is_over_is_deleted_as_well(dialect: Dialect) -
 
 def test_one_that_ends_anyway_is_not_mentioned(dialect: Dialect) -> None:
     assert cloud_of(OURS, OVER, cluster={"status": "Deleting"}).swept(dialect) == []
+
+
+def test_an_entry_without_an_id_is_told_and_keeps_no_other_from_being_judged(dialect: Dialect) -> None:
+    cloud = cloud_of(OURS, OVER, unreadable=["odd"])
+    assert [finding.fate for finding in cloud.swept(dialect)] == [Fate.DELETED]
+    assert any("named 'odd', has no id" in note.message for note in cloud.notes)
 
 
 def test_a_dry_run_deletes_nothing(dialect: Dialect) -> None:

@@ -6,10 +6,10 @@ A move that makes no sense at the moment does nothing, so that any list of moves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from hypothesis import strategies as st
 
@@ -232,6 +232,16 @@ def strangers(*, with_taken_name: bool) -> st.SearchStrategy[Move]:
     return st.sampled_from([Stranger(number) for number in numbers if with_taken_name or number != TAKEN_NAME])
 
 
+#: Lists that do not say what there is: status, body and headers.
+_SAYS_NOTHING: Sequence[tuple[int, Any, Mapping[str, str]]] = (
+    (200, {"message": "warming up"}, {}),
+    (200, {"clusters": [], "next_page_token": "2"}, {}),
+    (200, {"clusters": []}, {"link": '<https://together.invalid/2>; rel="next"'}),
+    (206, {"clusters": []}, {}),
+    (202, {"clusters": []}, {}),
+)
+
+
 def _faults() -> st.SearchStrategy[Fault]:
     outcomes = [
         Fault(route=route, kind=kind)
@@ -248,13 +258,19 @@ def _faults() -> st.SearchStrategy[Fault]:
         for times in (1, 4, None)
         for s in (10.0, LONGEST_LAG)
     ]
+    says_nothing = [
+        Fault(route="list_clusters", status=status, body=body, headers=headers, times=times)
+        for status, body, headers in _SAYS_NOTHING
+        for times in (1, 3)
+    ]
     others = [
         Fault(route="create_cluster", kind="duplicate"),
         Fault(route="create_cluster", kind="out_of_stock"),
         Fault(route="create_cluster", kind="failed_life", seconds=30.0),
         Fault(route="list_clusters", kind="hide_cluster"),
     ]
-    return st.sampled_from(outcomes) | st.sampled_from(statuses) | st.sampled_from(lags) | st.sampled_from(others)
+    kinds = (outcomes, statuses, lags, says_nothing, others)
+    return st.one_of(*(st.sampled_from(faults) for faults in kinds))
 
 
 def histories(*, longest: int = 40) -> Histories:

@@ -15,7 +15,7 @@ from airflow_provider_together.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.call import Call
-    from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
+    from airflow_provider_together.api.models import Cluster, Listing, Region, SharedVolume, Sight
     from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 
 __all__ = ["DIALECTS", "Compute", "Dialect", "TCloud", "dialect_class", "dialect_for_host"]
@@ -40,7 +40,7 @@ class Dialect(Protocol):
         """Read one cluster."""
         ...
 
-    def list_clusters(self) -> Call[list[Cluster]]:
+    def list_clusters(self) -> Call[Listing[Cluster]]:
         """Read all clusters that the key may see."""
         ...
 
@@ -56,7 +56,7 @@ class Dialect(Protocol):
         """Begin to delete a cluster."""
         ...
 
-    def list_regions(self) -> Call[list[Region]]:
+    def list_regions(self) -> Call[Listing[Region]]:
         """Read the regions and what they offer."""
         ...
 
@@ -68,7 +68,7 @@ class Dialect(Protocol):
         """Read one shared volume."""
         ...
 
-    def list_shared_volumes(self) -> Call[list[SharedVolume]]:
+    def list_shared_volumes(self) -> Call[Listing[SharedVolume]]:
         """Read all shared volumes that the key may see."""
         ...
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
-from airflow_provider_together.api.call import Call, quoted
+from airflow_provider_together.api.call import Call, from_json_or_nothing, quoted
 from airflow_provider_together.api.dialects import wire
-from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
+from airflow_provider_together.api.models import Cluster, Listing, Region, SharedVolume, Sight
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import SpecError
 
@@ -58,9 +58,9 @@ class Compute:
         path = f"{_CLUSTERS}/{quoted('cluster_id', cluster_id)}"
         return Call(what=f"get GPU cluster {cluster_id}", method="GET", path=path, read=_read_cluster)
 
-    def list_clusters(self) -> Call[list[Cluster]]:
+    def list_clusters(self) -> Call[Listing[Cluster]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("clusters", _read_cluster, may_be_missing=False)
+        read = wire.read_list("clusters", _read_cluster, name="cluster_name")
         return Call(what="list GPU clusters", method="GET", path=_CLUSTERS, params=self._filter(), read=read)
 
     def list_sights(self) -> Call[list[Sight]]:
@@ -72,6 +72,7 @@ class Compute:
         return Call(
             what=f"update GPU cluster {cluster_id}",
             method="PUT",
+            decode=from_json_or_nothing,
             path=f"{_CLUSTERS}/{quoted('cluster_id', cluster_id)}",
             body=change.given(),
             read=_read_cluster,
@@ -80,11 +81,17 @@ class Compute:
     def delete_cluster(self, cluster_id: str) -> Call[None]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_CLUSTERS}/{quoted('cluster_id', cluster_id)}"
-        return Call(what=f"delete GPU cluster {cluster_id}", method="DELETE", path=path, read=lambda _: None)
+        return Call(
+            what=f"delete GPU cluster {cluster_id}",
+            method="DELETE",
+            path=path,
+            decode=from_json_or_nothing,
+            read=lambda _: None,
+        )
 
-    def list_regions(self) -> Call[list[Region]]:
+    def list_regions(self) -> Call[Listing[Region]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("regions", _read_region, may_be_missing=False)
+        read = wire.read_list("regions", _read_region, name="name")
         return Call(what="list regions", method="GET", path="/v1/compute/regions", read=read)
 
     def create_shared_volume(self, spec: SharedVolumeSpec) -> Call[SharedVolume]:
@@ -104,9 +111,9 @@ class Compute:
         read = partial(wire.read_model, SharedVolume)
         return Call(what=f"get shared volume {volume_id}", method="GET", path=path, read=read)
 
-    def list_shared_volumes(self) -> Call[list[SharedVolume]]:
+    def list_shared_volumes(self) -> Call[Listing[SharedVolume]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("volumes", partial(wire.read_model, SharedVolume), may_be_missing=False)
+        read = wire.read_list("volumes", partial(wire.read_model, SharedVolume), name="volume_name")
         return Call(what="list shared volumes", method="GET", path=_VOLUMES, params=self._filter(), read=read)
 
     def update_shared_volume(self, volume_id: str, *, size_tib: int) -> Call[SharedVolume]:
@@ -115,6 +122,7 @@ class Compute:
         return Call(
             what=f"update shared volume {volume_id}",
             method="PUT",
+            decode=from_json_or_nothing,
             path=_VOLUMES,
             body={"volume_id": volume_id, "size_tib": size_tib},
             read=partial(wire.read_model, SharedVolume),
@@ -123,7 +131,13 @@ class Compute:
     def delete_shared_volume(self, volume_id: str) -> Call[bool]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_VOLUMES}/{quoted('volume_id', volume_id)}"
-        return Call(what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success)
+        return Call(
+            what=f"delete shared volume {volume_id}",
+            method="DELETE",
+            path=path,
+            decode=from_json_or_nothing,
+            read=wire.read_success,
+        )
 
     def _filter(self) -> dict[str, str]:
         return {"projectId": self.project_id} if self.project_id else {}

@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar
 
-from airflow_provider_together.api.call import Call, quoted
+from airflow_provider_together.api.call import Call, from_json_or_nothing, quoted
 from airflow_provider_together.api.dialects import wire
-from airflow_provider_together.api.models import Cluster, Region, SharedVolume, Sight
+from airflow_provider_together.api.models import Cluster, Listing, Region, SharedVolume, Sight
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import SpecError
 
@@ -79,9 +79,9 @@ class TCloud:
         read = partial(wire.read_cluster, cluster_id=cluster_id)
         return Call(what=f"get GPU cluster {cluster_id}", method="GET", path=path, read=read)
 
-    def list_clusters(self) -> Call[list[Cluster]]:
+    def list_clusters(self) -> Call[Listing[Cluster]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("clusters", wire.read_cluster, may_be_missing=True)
+        read = wire.read_list("clusters", wire.read_cluster, name="cluster_name")
         return Call(what="list GPU clusters", method="GET", path="/api/v1/gpu_clusters", read=read)
 
     def list_sights(self) -> Call[list[Sight]]:
@@ -95,6 +95,7 @@ class TCloud:
         return Call(
             what=f"update GPU cluster {cluster_id}",
             method="PUT",
+            decode=from_json_or_nothing,
             path=_CLUSTER,
             body={"cluster_id": cluster_id, **change.given()},
             read=partial(wire.read_cluster, cluster_id=cluster_id),
@@ -103,11 +104,17 @@ class TCloud:
     def delete_cluster(self, cluster_id: str) -> Call[None]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_CLUSTER}/{quoted('cluster_id', cluster_id)}"
-        return Call(what=f"delete GPU cluster {cluster_id}", method="DELETE", path=path, read=lambda _: None)
+        return Call(
+            what=f"delete GPU cluster {cluster_id}",
+            method="DELETE",
+            path=path,
+            decode=from_json_or_nothing,
+            read=lambda _: None,
+        )
 
-    def list_regions(self) -> Call[list[Region]]:
+    def list_regions(self) -> Call[Listing[Region]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("regions", _read_region, may_be_missing=True)
+        read = wire.read_list("regions", _read_region, name="name")
         return Call(what="list regions", method="GET", path="/api/v1/regions", read=read)
 
     def create_shared_volume(self, spec: SharedVolumeSpec) -> Call[SharedVolume]:
@@ -128,9 +135,9 @@ class TCloud:
         read = partial(wire.read_model, SharedVolume, volume_id=volume_id)
         return Call(what=f"get shared volume {volume_id}", method="GET", path=path, read=read)
 
-    def list_shared_volumes(self) -> Call[list[SharedVolume]]:
+    def list_shared_volumes(self) -> Call[Listing[SharedVolume]]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
-        read = wire.read_list("volumes", partial(wire.read_model, SharedVolume), may_be_missing=True)
+        read = wire.read_list("volumes", partial(wire.read_model, SharedVolume), name="volume_name")
         return Call(what="list shared volumes", method="GET", path="/api/v1/shared_volumes", read=read)
 
     def update_shared_volume(self, volume_id: str, *, size_tib: int) -> Call[SharedVolume]:
@@ -139,6 +146,7 @@ class TCloud:
         return Call(
             what=f"update shared volume {volume_id}",
             method="PUT",
+            decode=from_json_or_nothing,
             path=_VOLUME,
             body={"volume_id": volume_id, "size_tib": size_tib},
             read=partial(wire.read_model, SharedVolume, volume_id=volume_id),
@@ -147,7 +155,13 @@ class TCloud:
     def delete_shared_volume(self, volume_id: str) -> Call[bool]:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         path = f"{_VOLUME}/{quoted('volume_id', volume_id)}"
-        return Call(what=f"delete shared volume {volume_id}", method="DELETE", path=path, read=wire.read_success)
+        return Call(
+            what=f"delete shared volume {volume_id}",
+            method="DELETE",
+            path=path,
+            decode=from_json_or_nothing,
+            read=wire.read_success,
+        )
 
 
 def _volume_body(spec: SharedVolumeSpec, *, region: str | None = None) -> dict[str, Any]:

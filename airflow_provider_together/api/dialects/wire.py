@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Required, TypeVar
 
-from pydantic import Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StrictInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic does not take that of Python 3.11
 
 from airflow_provider_together.api.call import Call
-from airflow_provider_together.api.models import Answer, Cluster, Sight
+from airflow_provider_together.api.models import Answer, Cluster, Listing, Sight
 from airflow_provider_together.api.specs import Spec
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
 
 M = TypeVar("M", bound=Answer)
 
+#: How APIs say that a list goes on, in lower case and without underscores.
+_NEXT_PAGE_FIELDS = frozenset(
+    {"continuationtoken", "hasmore", "hasnext", "hasnextpage", "next", "nextcursor", "nextpage", "nextpagetoken"}
+    | {"nexttoken", "nexturl"}
+)
+#: Objects in which they say it.
+_PAGE_OBJECTS = frozenset({"links", "meta", "metadata", "page", "pageinfo", "pagination", "paging"})
 _DRIVER_VERSION = re.compile(r"CUDA_(\d+)_(\d+)_(\d+)", re.ASCII)
 
 
@@ -52,26 +59,53 @@ def read_model(model: type[M], body: Any, **known: Any) -> M:
         raise MalformedAnswerError(message) from None
 
 
-def read_list(key: str, read: Callable[[Any], M], *, may_be_missing: bool) -> Callable[[Any], list[M]]:
+def read_list(key: str, read: Callable[[Any], M], *, name: str) -> Callable[[Any], Listing[M]]:
     """
     Return a reader for ``{key: [...]}``.
 
-    An entry that cannot be read spoils the whole list: whoever concludes from a list that something is
-    absent must not do so because an entry was skipped.
+    ``{}`` is an empty list, as protobuf's JSON writes one. Any other object without the list says nothing, and neither
+    does one page of several: whoever concludes from a list that something is absent must not do so because of that.
 
-    :param may_be_missing: whether leaving out the key means an empty list, as protobuf's JSON does.
+    :param name: the field of an entry that holds its name.
     """
 
-    def read_body(body: Any) -> list[M]:
-        entries = read_object(body).get(key)
-        if entries is None and may_be_missing:
-            return []
+    def read_body(body: Any) -> Listing[M]:
+        fields = read_object(body)
+        if token := _next_page(fields):
+            # Neither API documents pages, so that nobody knows how to ask for the next one.
+            message = f"it is one page of several ({token} is set)"
+            raise MalformedAnswerError(message)
+        entries = fields.get(key)
+        if entries is None and not any(fields.values()):
+            return Listing()
         if not isinstance(entries, list):
             message = f"the answer has no list {key!r}"
             raise MalformedAnswerError(message)
-        return [read(entry) for entry in entries]
+        found, unreadable = [], []
+        for entry in entries:
+            try:
+                found.append(read(entry))
+            except MalformedAnswerError:
+                unreadable.append(_name_of(entry, name))
+        return Listing(found, unreadable=unreadable)
 
     return read_body
+
+
+def _name_of(entry: Any, field: str) -> str:
+    name = entry.get(field) if isinstance(entry, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _next_page(fields: Mapping[str, Any]) -> str:
+    """Return the name of the field that says that another page follows; empty if there is none."""
+    for name, value in fields.items():
+        plain = name.replace("_", "").lower()
+        if plain in _NEXT_PAGE_FIELDS and value:
+            return name
+        if plain in _PAGE_OBJECTS and isinstance(value, dict) and (inner := _next_page(value)):
+            return f"{name}.{inner}"
+    return ""
 
 
 def read_cluster(body: Any, **known: Any) -> Cluster:
@@ -99,6 +133,9 @@ class _Plain(TypedDict, total=False):
 
 
 class _PlainList(TypedDict):
+    # Another field may say that the list is not whole: then it is read as leniently, and as carefully, as elsewhere.
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
     #: An entry that surprises is read as leniently as everywhere else; the others are not slowed down by it.
     clusters: list[Annotated[_Plain | Cluster, Field(union_mode="left_to_right")]]
 
@@ -108,7 +145,7 @@ def _plain_list() -> TypeAdapter[_PlainList]:
     return TypeAdapter(_PlainList)
 
 
-def for_those_who_wait(call: Call[list[Cluster]]) -> Call[list[Sight]]:
+def for_those_who_wait(call: Call[Listing[Cluster]]) -> Call[list[Sight]]:
     """
     Return the same request, whose answer is read many times faster.
 

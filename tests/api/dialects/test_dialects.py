@@ -132,3 +132,63 @@ def test_any_json_is_a_result_or_one_of_our_errors(name: str, operation: str, bo
         assert all(isinstance(str(one), str) for one in results)
         return
     assert kind is (MalformedAnswerError if call.is_repeatable else OutcomeUnknownError)
+
+
+SAYS_NOTHING: list[Any] = [
+    None,
+    [],
+    {"message": "warming up"},
+    {"object": "list", "total": 3},
+    {"clusters": {}},
+    {"clusters": None, "total": 2},
+    {"clusters": [], "next_page_token": "p2"},
+    {"clusters": [], "nextPageToken": "p2"},
+    {"clusters": [], "has_more": True},
+    {"clusters": [], "next": "https://x/y?page=2"},
+    {"clusters": [], "meta": {"pagination": {"next_cursor": "p2"}}},
+]
+
+
+@pytest.mark.parametrize("body", SAYS_NOTHING)
+def test_a_list_that_says_nothing_is_no_empty_list(dialect: Dialect, body: Any) -> None:
+    for call in (dialect.list_clusters(), dialect.list_sights()):
+        with pytest.raises(MalformedAnswerError):
+            call.read(call.decode(json.dumps(body).encode()))
+
+
+SAYS_THERE_IS_NOTHING: list[Any] = [
+    {},
+    {"clusters": None},
+    {"clusters": []},
+    {"clusters": None, "next_page_token": "", "has_more": False},
+    {"clusters": [], "meta": {"pagination": {"next_cursor": None}}, "object": "list"},
+]
+
+
+@pytest.mark.parametrize("body", SAYS_THERE_IS_NOTHING)
+def test_a_list_without_entries_is_empty(dialect: Dialect, body: Any) -> None:
+    for call in (dialect.list_clusters(), dialect.list_sights()):
+        assert call.read(call.decode(json.dumps(body).encode())) == []
+
+
+def test_the_other_lists_are_read_as_carefully(dialect: Dialect) -> None:
+    for call in (dialect.list_shared_volumes(), dialect.list_regions()):
+        assert call.read({}) == []
+        with pytest.raises(MalformedAnswerError):
+            call.read({"message": "warming up"})
+
+
+UNREADABLE: list[Any] = [{"cluster_name": "train", "status": "READY"}, {"cluster_id": 5, "cluster_name": "train"}]
+
+
+@pytest.mark.parametrize("entry", UNREADABLE)
+def test_an_entry_without_an_id_is_told_by_its_name_and_leaves_the_others(dialect: Dialect, entry: Any) -> None:
+    clusters = dialect.list_clusters().read({"clusters": [{"cluster_id": "c-1"}, entry]})
+    assert [cluster.cluster_id for cluster in clusters] == ["c-1"]
+    assert clusters.unreadable == ("train",)
+
+
+@pytest.mark.parametrize("entry", [None, 5, [], {}, {"status": "READY"}, {"cluster_name": None}, {"cluster_name": 3}])
+def test_an_entry_without_an_id_and_a_name_has_none(dialect: Dialect, entry: Any) -> None:
+    clusters = dialect.list_clusters().read({"clusters": [entry]})
+    assert (clusters, clusters.unreadable) == ([], ("",))

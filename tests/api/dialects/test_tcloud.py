@@ -108,16 +108,6 @@ def test_a_volume_is_completed_by_what_was_asked_for() -> None:
     assert (volume.volume_id, volume.volume_name, volume.size_tib) == ("v-9", "data", 2)
 
 
-@pytest.mark.parametrize("body", [{}, {"clusters": None}, {"clusters": []}])
-def test_a_list_that_is_left_out_is_empty(body: dict[str, Any]) -> None:
-    assert DIALECT.list_clusters().read(body) == []
-
-
-def test_an_entry_that_cannot_be_read_spoils_the_list() -> None:
-    with pytest.raises(MalformedAnswerError):
-        DIALECT.list_clusters().read({"clusters": [{"cluster_id": "c-1"}, {"status": "READY"}]})
-
-
 def test_a_delete_has_no_result() -> None:
     assert DIALECT.delete_cluster("c-1").read({"cluster_id": "c-1"}) is None
 
