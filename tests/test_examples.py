@@ -25,7 +25,7 @@ ON_KUBERNETES = [
     EXAMPLES / f"{name}.py"
     for name in ("resume_from_checkpoint", "train_mapped", "train_on_gpu_cluster", "train_single_node")
 ]
-#: On Slurm, which has tests of its own.
+#: On Slurm, which has tests of its own; here it goes as far as the cluster.
 ON_SLURM = EXAMPLES / "train_on_slurm.py"
 TRAININGS = [path for path in DAG_FILES if path not in {SWEEP, ON_SLURM, *ON_KUBERNETES}]
 
@@ -129,6 +129,20 @@ def test_a_training_that_crashes_on_the_nodes_fails_the_run_and_leaves_no_cluste
     assert {state for name, state in run.states.items() if name.startswith(train.task_id)} == {"failed"}
     assert run.state == "failed"
     assert kubernetes.alive() == []
+
+
+@pytest.mark.usefixtures("database")
+def test_the_example_for_slurm_gets_its_cluster_by_both_apis(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], api: str
+) -> None:
+    dag = load(ON_SLURM, monkeypatch)
+    train: Any = dag.get_task("h100.train")
+    monkeypatch.setattr(train, "execute", lambda context: {"ranks": len(context)})  # in place of a batch job
+    run = run_dag(dag)
+    assert run.state == "success"
+    assert len(emulator.clusters()) == 1
+    assert emulator.alive() == []
+    assert ("asking for 64 GiB of shared memory" in "".join(capfd.readouterr())) == (api == "compute")
 
 
 @pytest.mark.usefixtures("database")

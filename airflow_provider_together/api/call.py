@@ -49,6 +49,7 @@ class Call(Generic[T]):
     :param body: JSON body.
     :param is_repeatable: whether sending it twice does no more than sending it once.
     :param attempts: how often to try at the most; None leaves it to the connection.
+    :param note: a sentence on what the dialect has added to what was asked for; empty for nothing.
     """
 
     what: str
@@ -60,6 +61,7 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     is_repeatable: bool = True
     attempts: int | None = None
+    note: str = ""
 
     def once(self) -> Call[T]:
         """Return the same call without automatic repetition, for those who poll anyway."""

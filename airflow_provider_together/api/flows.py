@@ -112,9 +112,12 @@ def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
             return creation
         yield Created(message, found)
         return creation if (yield from is_alive(dialect, found)) else None
+    request = dialect.create_cluster(spec)
+    if request.note:
+        yield Note(request.note)
     yield Intent(f"Asking for {_wanted(spec)}.", name)
     try:
-        made = yield from dialect.create_cluster(spec)
+        made = yield from request
     except OutcomeUnknownError as error:
         made = yield from look_for_effect(dialect, name, identity, error, visibility)
     except TogetherError:

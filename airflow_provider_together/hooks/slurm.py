@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from airflow.sdk import BaseHook
 
 from airflow_provider_together.exceptions import (
+    ConfigurationError,
     NotFoundError,
     OutcomeUnknownError,
+    PermanentError,
     SpecError,
     TogetherError,
     TransientError,
@@ -27,8 +29,11 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.login_host import Address, LoginHost, LoginRefusedError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.training import slurm_programs
+from airflow_provider_together.training.result import parse_result
 from airflow_provider_together.training.slurm import (
     CLUSTER_GONE,
+    TIMED_OUT,
+    UNREACHABLE,
     Ending,
     JobWait,
     Latest,
@@ -37,7 +42,6 @@ from airflow_provider_together.training.slurm import (
     SlurmJob,
     is_about_nodes,
     is_outage,
-    result_of,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +57,8 @@ _LONGEST_PAUSE = 30.0
 _ASK_TOGETHER_EVERY = 120.0
 #: Seconds that a young cluster's nodes are given to report to Slurm, before a refusal for want of nodes counts.
 NODES_PATIENCE = 120.0
+#: Seconds that the rest of the output of a job that has ended may take to be shown, beyond the deadline of the wait.
+_REST_SECONDS = 60.0
 
 Say = Callable[[str], None]
 
@@ -95,13 +101,23 @@ class SlurmHook(BaseHook):
         program = slurm_programs.find(digest)
         return await self._insist(program, lambda answer: slurm_programs.read_latest(answer, digest), deadline)
 
-    async def submit(self, job: SlurmJob, what: slurm_programs.Submission, *, token: str, deadline: float) -> SlurmJob:
+    async def submit(
+        self,
+        job: SlurmJob,
+        what: slurm_programs.Submission,
+        *,
+        token: str,
+        deadline: float,
+        busy_deadline: float | None = None,
+    ) -> SlurmJob:
         """
         Submit an attempt once, whatever is lost on the way.
 
-        :param deadline: until when to go on asking, in epoch seconds.
+        :param deadline: until when to go on asking where nobody answers, in epoch seconds.
+        :param busy_deadline: the same where Slurm answers that it has no room yet, if that may take longer.
         :raises SpecError: if Slurm refuses it.
-        :raises WaitTimeoutError: if nobody has answered until then.
+        :raises ConfigurationError: if the login host does not have what it takes.
+        :raises WaitTimeoutError: if it was not submitted until then.
         """
         program, pauses = slurm_programs.submit(job, what, token=token), _pauses()
         nodes_until = time.time() + NODES_PATIENCE
@@ -110,7 +126,9 @@ class SlurmHook(BaseHook):
                 submitted = slurm_programs.read_submitted(await self.login_host.run(program))
             except TransientError as error:
                 submitted = slurm_programs.Submitted(trouble=str(error))
-            trouble = submitted.trouble
+            trouble, until = submitted.trouble, deadline
+            if submitted.missing:
+                raise ConfigurationError(submitted.missing)
             if submitted.is_cancelled:
                 message = "the job is cancelled, as the try of the task that was submitting it"
                 raise OutcomeUnknownError(message)
@@ -118,11 +136,13 @@ class SlurmHook(BaseHook):
                 job = replace(job, job_id=submitted.job_id)
                 log.info("%s is %s.", job, "submitted" if submitted.is_new else "there already; going on with it")
                 return job
-            if is_outage(submitted.refusal) or (is_about_nodes(submitted.refusal) and time.time() < nodes_until):
+            if is_outage(submitted.refusal):
+                trouble, until = submitted.refusal, max(deadline, busy_deadline or 0.0)
+            elif is_about_nodes(submitted.refusal) and time.time() < nodes_until:
                 trouble = submitted.refusal
             elif submitted.refusal:
                 raise SpecError([f"Slurm refuses the job: {submitted.refusal}"])
-            if time.time() >= deadline:
+            if time.time() >= until:
                 message = f"the job could not be submitted in time; the last answer: {trouble}"
                 raise WaitTimeoutError(message)
             log.warning("Not submitted yet: %s. Looking again.", trouble)
@@ -141,13 +161,16 @@ class SlurmHook(BaseHook):
         """
         Return how a job has ended, once it has; no outage ends the wait.
 
+        Who is refused by the login host learns no more of the job, which goes on: the ending says so, the same in
+        worker and triggerer, so that a retry follows the job once the refusal is mended.
+
         :param poll_interval: seconds between two looks.
         :param lines: takes in the output; None if it is not wanted.
         :param say: takes each line of the output.
         :param is_gone: tells whether the cluster is no more, in case that nobody answers for long.
         """
         outage = _Outage(is_gone)
-        state: str | None = None
+        state, complaint = None, ""
         passing: tuple[type[TogetherError], ...] = (TransientError,)
         while True:
             try:
@@ -155,6 +178,8 @@ class SlurmHook(BaseHook):
             except passing as error:
                 ending = await outage.on_error(error) or wait.on_nothing(now=time.time())
                 pause = outage.pause
+            except PermanentError as error:
+                return Ending(UNREACHABLE, reason=str(error))
             else:
                 outage.on_answer()
                 passing = (TransientError, LoginRefusedError)  # who was let in once will be let in again
@@ -163,7 +188,10 @@ class SlurmHook(BaseHook):
                 if look.standing is not None and look.standing.state != state:
                     state = look.standing.state
                     log.info("%s is %s.", job, state or "unknown to Slurm")
-                if lines is not None and await self._show(job, lines, look, say, is_all=ending is not None):
+                if look.complaint != complaint:
+                    complaint = look.complaint
+                    log.log(logging.WARNING if complaint else logging.INFO, "Slurm %s.", complaint or "answers again")
+                if lines is not None and await self._show(job, lines, look, say, ending, deadline=wait.deadline):
                     pause = 0.0
             if ending is not None:
                 return ending
@@ -173,19 +201,19 @@ class SlurmHook(BaseHook):
         """Return how a job is getting on, and its output from an offset on."""
         return slurm_programs.read_look(await self.login_host.run(slurm_programs.look(job, offset=offset)), job)
 
-    async def cancel(self, job: SlurmJob, *, token: str = "", deadline: float = 0.0) -> str:
+    async def cancel(self, job: SlurmJob, *, token: str = "", concluded: int = 0, deadline: float = 0.0) -> str:
         """
         Cancel a job; return what went wrong, or nothing.
 
         :param token: of a try that may be submitting it right now.
+        :param concluded: the latest attempt whose end was told, if the job is the latest one.
         :param deadline: until when to go on asking, in epoch seconds.
         """
         pauses = _pauses()
         while True:
             try:
-                trouble = slurm_programs.read_trouble(
-                    await self.login_host.run(slurm_programs.cancel(job, token=token))
-                )
+                program = slurm_programs.cancel(job, token=token, concluded=concluded)
+                trouble = slurm_programs.read_trouble(await self.login_host.run(program))
             except TogetherError as error:
                 trouble = str(error)
             if not trouble or time.time() >= deadline:
@@ -198,7 +226,7 @@ class SlurmHook(BaseHook):
 
         :param deadline: until when to go on asking, in epoch seconds.
         """
-        return result_of(await self._insist(slurm_programs.result(job), slurm_programs.read_result, deadline))
+        return parse_result(await self._insist(slurm_programs.result(job), slurm_programs.read_result, deadline))
 
     async def conclude(self, job: SlurmJob) -> None:
         """Write down that the end of a job was told; where that fails, Airflow's own storage remembers it."""
@@ -218,8 +246,17 @@ class SlurmHook(BaseHook):
                 log.warning("%s. Asking again.", error)
             await asyncio.sleep(next(pauses))
 
-    async def _show(self, job: SlurmJob, lines: Lines, look: Look, say: Say, *, is_all: bool) -> bool:
-        """Show new output, all of it if the job has ended; return whether there is more already."""
+    async def _show(  # noqa: PLR0913 - what is shown of which job, to whom, until when
+        self, job: SlurmJob, lines: Lines, look: Look, say: Say, ending: Ending | None, *, deadline: float
+    ) -> bool:
+        """
+        Show new output, all of it if the job has ended; return whether there is more already.
+
+        :param ending: how the job has ended; None if it has not.
+        :param deadline: of the wait. A job that runs on after it may write faster than it is read here.
+        """
+        is_all = ending is not None
+        until = deadline if ending is None or ending.state == TIMED_OUT else max(deadline, time.time() + _REST_SECONDS)
         while True:
             is_full = len(look.output) >= slurm_programs.OUTPUT_PIECE
             is_last = is_all and not is_full
@@ -228,6 +265,9 @@ class SlurmHook(BaseHook):
                 say(line)
             if not is_all or is_last or lines.offset == before:
                 return is_full
+            if time.time() >= until:
+                log.warning("The rest of the output of %s is not shown: it is longer than there is time for.", job)
+                return False
             try:
                 look = await self.look(job, offset=lines.offset)
             except TransientError as error:

@@ -60,7 +60,8 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         Airflow, and the sweep, deletes it. Not with a ``cluster_name`` of your own, which cannot carry it.
     :param driver_version: such as ``CUDA_12_8_570``.
     :param billing_type: ``ON_DEMAND`` or ``RESERVED``; *compute* also has ``SCHEDULED_CAPACITY``.
-    :param cluster_type: ``KUBERNETES`` (Together's default) or ``SLURM``.
+    :param cluster_type: ``KUBERNETES`` (Together's default) or ``SLURM``, for which *compute* gets a
+        ``slurm_shm_size_gib`` of 64 if none is given.
     :param shared_volume: a volume to be made with it: ``{"volume_name", "size_tib"}``.
     :param volume_id: an existing volume to attach.
     :param together_conn_id: connection of type ``together``.

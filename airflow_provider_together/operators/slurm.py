@@ -28,9 +28,9 @@ from airflow_provider_together.compat import (
 )
 from airflow_provider_together.exceptions import SpecError, TogetherError
 from airflow_provider_together.hooks.background import BackgroundLoop
-from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
+from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
+from airflow_provider_together.operators.base import TogetherOperator
 from airflow_provider_together.parameters import (
     check_extra,
     check_literals,
@@ -75,7 +75,9 @@ class GPUClusterSlurmOperator(TogetherOperator):
     Where its login host is: the parameters here come first, then the Airflow connection ``ssh_conn_id``, then
     Together's pattern: ``slurm-login`` behind ``ssh.CLUSTER_ID.REGION.cloud.together.ai``. A host that is given without
     a jump host is entered directly. Host keys are always checked: a host with an unknown key is refused, and one whose
-    key is given as ``accept-new`` is held to the key that it shows this task first.
+    key is given as ``accept-new`` is held to the key that it shows this task first, until ``cluster_id`` is another. A
+    host that is refused while its job is waited for fails this try, in the worker as in the triggerer: the job goes on,
+    and a retry follows it if the key that is given has been corrected.
 
     :param cluster_id: id of the cluster.
     :param region: its region; without one Together is asked.
@@ -83,7 +85,9 @@ class GPUClusterSlurmOperator(TogetherOperator):
         the extra ``private_key`` or ``key_file``, ``private_key_passphrase``, ``host_key``, ``known_hosts``,
         ``jump_host`` and ``jump_host_key``.
     :param login: user name at Together. With it alone the keys of the user are taken that Airflow runs as.
-    :param script: text of the batch script; its ``#SBATCH`` lines count.
+    :param script: text of the batch script; its ``#SBATCH`` lines count. Windows line ends, a byte order mark, blank
+        lines at the beginning and the indentation of a triple-quoted string are removed. A ``#SBATCH`` line after the
+        first command, which Slurm would ignore, is refused. Without a first line ``#!``, bash runs it.
     :param script_file: a file with it instead, on the worker; a relative path begins in the DAG file's folder.
     :param sbatch_options: such as ``{"nodes": 2, "gpus-per-node": 8, "time": "04:00:00"}``, or words for sbatch.
     :param job_name: words for the job's name in Slurm; by default those of DAG and task.
@@ -101,7 +105,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
     :param get_logs: whether the job's output is shown in the task's log.
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :param poll_interval: seconds between two looks.
-    :param timeout: seconds (or a timedelta) to wait at the most; then the job is cancelled.
+    :param timeout: seconds (or a timedelta) to wait at the most; then the job is cancelled. It also limits the wait for
+        room in Slurm's queue. The task's ``execution_timeout`` ends the job as well, deferred or not.
     :param together_conn_id: connection of type ``together``.
     """
 
@@ -179,7 +184,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
         self._ti: Any = None
-        self._own: tuple[Address, SlurmJob] | None = None
+        #: What to cancel if this try is killed: where, which job, and the latest attempt whose end was told.
+        self._own: tuple[Address, SlurmJob, int] | None = None
         self._background: BackgroundLoop | None = None
         self.check_parameters()
 
@@ -200,20 +206,16 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or go on with the one that is there, and wait for its end."""
-        self._ti = context["ti"]
+        self._ti, started = context["ti"], time.time()
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_parameters()
             what = self._submission(context)
             self.publish_link(context, self.cluster_id)
-            try:
-                with self._at_login_host(context) as hook:
-                    job = self._submit(context, hook, what)
-                    if default_deferrable(self.deferrable):
-                        self._defer(hook.address, job)
-                    return self._conclude(context, hook, job, self._watch(hook, job))
-            except TaskKilledError:
-                self._give_up()  # unless on_kill has done it
-                raise
+            with self._cancelling_if_killed(), self._at_login_host(context) as hook:
+                job = self._submit(context, hook, what, started=started)
+                if default_deferrable(self.deferrable):
+                    self._defer(hook.address, job, started=started)
+                return self._conclude(context, hook, job, self._watch(hook, job))
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the triggerer has waited."""
@@ -223,7 +225,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
             if ending.state == slurm.CLUSTER_GONE:
                 self._remember(context, job, is_concluded=True)
                 raise AirflowException(ending.sentence(job.job_id))
-            with self._at_login_host(context) as hook:
+            with self._cancelling_if_killed(), self._at_login_host(context) as hook:
+                self._own = hook.address, job, 0
                 return self._conclude(context, hook, job, ending)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -232,8 +235,9 @@ class GPUClusterSlurmOperator(TogetherOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             self._ti = context["ti"]
-            with task_failures(), self._asking_airflow(is_asking=True), self._at_login_host(context) as hook:
-                fate = self._cancel_latest(context, hook)
+            with task_failures(), self._asking_airflow(is_asking=True), self._cancelling_if_killed():
+                with self._at_login_host(context) as hook:
+                    fate = self._cancel_latest(context, hook)
                 message = f"{error} {fate}"
                 raise AirflowException(message) from error
 
@@ -248,12 +252,26 @@ class GPUClusterSlurmOperator(TogetherOperator):
         if not self._is_asking_airflow:
             self._give_up()
 
+    @contextmanager
+    def _cancelling_if_killed(self) -> Iterator[None]:
+        """
+        Catch up on a kill whose signal struck while Airflow was asked something, also on the way to a deferral.
+
+        :raises TaskKilledError: if there was one, and the job's end was not told yet.
+        """
+        try:
+            yield
+        finally:
+            if self._was_killed and self._own is not None:
+                self._give_up()
+                self.raise_if_killed()
+
     def _give_up(self) -> None:
         """Cancel the job of a try that was killed, once, unless the task goes on without that try."""
         own, self._own = self._own, None
         if own is None:
             return
-        address, job = own
+        address, job, concluded = own
         try:
             if goes_on_without(self._ti):
                 self.log.info("%s goes on: another try of this task follows it.", job)
@@ -261,12 +279,12 @@ class GPUClusterSlurmOperator(TogetherOperator):
         except AirflowRuntimeError as error:
             self.log.error("%s %s goes on.", error, job)  # noqa: TRY400 - in a signal handler
             return
-        if trouble := self._cancel_at_once(address, job):
+        if trouble := self._cancel_at_once(address, job, concluded):
             self.log.error("%s is not cancelled: %s", job, trouble)
         else:
             self.log.info("%s is cancelled.", job)
 
-    def _cancel_at_once(self, address: Address, job: SlurmJob) -> str:
+    def _cancel_at_once(self, address: Address, job: SlurmJob, concluded: int) -> str:
         """Cancel by an event loop and a connection of its own: a signal may have struck anywhere in the others."""
         from airflow_provider_together.hooks.slurm import SlurmHook  # noqa: PLC0415 - for a task only
 
@@ -274,7 +292,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
         async def cancel() -> str:
             async with SlurmHook(address, connection) as hook:
-                return await hook.cancel(job, token=self._token)
+                return await hook.cancel(job, token=self._token, concluded=concluded)
 
         with BackgroundLoop() as background:
             cancelling = background.start(cancel())
@@ -347,22 +365,26 @@ class GPUClusterSlurmOperator(TogetherOperator):
             return self.script or ""
         path = Path(self.dag.fileloc).parent / self.script_file
         try:
-            return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return path.read_bytes().decode()
+        except OSError as error:
             raise SpecError([f"script_file={self.script_file!r} cannot be read: {error}"]) from error
+        except UnicodeDecodeError as error:
+            raise SpecError([f"script_file={self.script_file!r} cannot be read: save it as UTF-8: {error}"]) from error
 
-    def _submit(self, context: Context, hook: SlurmHook, what: Submission) -> SlurmJob:
+    def _submit(self, context: Context, hook: SlurmHook, what: Submission, *, started: float) -> SlurmJob:
         digest, concluded = self._recall(context)
+        self._own = hook.address, SlurmJob(digest, 0), concluded
         deadline = time.time() + _START_SECONDS
         latest = self._await(hook.latest(digest, deadline=deadline))
         job = latest.job_to_follow(digest, concluded=concluded)
         if job is None:
             job = latest.next_job(digest, concluded=concluded)
-            self._own = hook.address, job
-            job = self._await(hook.submit(job, what, token=self._token, deadline=deadline))
+            self._own = hook.address, job, concluded
+            room_until = started + seconds_of("timeout", self.timeout)
+            job = self._await(hook.submit(job, what, token=self._token, deadline=deadline, busy_deadline=room_until))
         else:
             self.log.info("Going on with %s, which an earlier try of this task has submitted.", job)
-        self._own = hook.address, job
+        self._own = hook.address, job, concluded
         context["ti"].xcom_push(key="job_id", value=job.job_id)
         self._remember(context, job, address=hook.address)
         self.raise_if_killed()
@@ -385,10 +407,10 @@ class GPUClusterSlurmOperator(TogetherOperator):
             lines,
         )
 
-    def _defer(self, address: Address, job: SlurmJob) -> NoReturn:
+    def _defer(self, address: Address, job: SlurmJob, *, started: float) -> NoReturn:
         from airflow_provider_together.triggers.slurm import GPUClusterSlurmTrigger  # noqa: PLC0415 - costs a DAG much
 
-        timeout = seconds_of("timeout", self.timeout)
+        timeout = effective_timeout(self, seconds_of("timeout", self.timeout), started)
         trigger = GPUClusterSlurmTrigger(
             self.cluster_id,
             address.as_json(),
@@ -421,7 +443,10 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
     def _conclude(self, context: Context, hook: SlurmHook, job: SlurmJob, ending: Ending) -> Any:
         """
-        Tell Airflow how the job has ended.
+        Tell Airflow how the job has ended, and mark it as told.
+
+        What it has left is kept by Airflow before that: should Airflow refuse it, or this worker die, a retry finds the
+        job again, and does not train again. A kill that strikes afterwards comes too late to end anything.
 
         :raises AirflowException: if it was not well.
         """
@@ -433,10 +458,12 @@ class GPUClusterSlurmOperator(TogetherOperator):
         value = None
         if ending.is_success:
             value = self._await(hook.result(job, deadline=time.time() + _START_SECONDS))
+            if value is not None and self.do_xcom_push:
+                context["ti"].xcom_push(key="return_value", value=value)
         self._own = None
+        if ending.state != slurm.CLUSTER_GONE and self._background is not None:
+            wait([self._background.start(hook.conclude(job))], timeout=_KILL_SECONDS)
         self._remember(context, job, is_concluded=True)
-        if ending.state != slurm.CLUSTER_GONE:
-            self._await(hook.conclude(job))
         if not ending.is_success:
             raise AirflowException(ending.sentence(job.job_id))
         self.log.info("%s", ending.sentence(job.job_id))
@@ -451,6 +478,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
     def _cancel_latest(self, context: Context, hook: SlurmHook) -> str:
         """Cancel the job of this task; return a sentence that says what became of it."""
         digest, concluded = self._recall(context)
+        self._own = hook.address, SlurmJob(digest, 0), concluded
         deadline = time.time() + _CANCEL_SECONDS
         try:
             job = self._await(hook.latest(digest, deadline=deadline)).job_to_follow(digest, concluded=concluded)

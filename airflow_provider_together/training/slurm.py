@@ -15,11 +15,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
 import re
 from dataclasses import dataclass
-from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +85,7 @@ class SlurmJob:
     One attempt at the job of a task instance.
 
     :param digest: stands for the task instance on its cluster.
-    :param attempt: 1 for the first.
+    :param attempt: 1 for the first; 0 for the latest, whichever that is.
     :param job_id: Slurm's; empty before there is one.
     """
 
@@ -96,7 +94,7 @@ class SlurmJob:
     job_id: str = ""
 
     def __str__(self) -> str:
-        return f"Slurm job {self.job_id or f'(attempt {self.attempt})'}"
+        return f"Slurm job {self.job_id or (f'(attempt {self.attempt})' if self.attempt else '(the latest)')}"
 
 
 def job_digest(cluster_id: str, deployment: str, owner_digest: str) -> str:
@@ -206,12 +204,14 @@ class Look:
     :param record: what the job has recorded itself; None if nothing (yet).
     :param log_size: bytes of output so far.
     :param output: bytes of it from the offset that was asked for.
+    :param complaint: what Slurm said instead of an answer.
     """
 
     standing: Standing | None
     record: Record | None = None
     log_size: int = 0
     output: bytes = b""
+    complaint: str = ""
 
 
 class JobWait:
@@ -376,7 +376,8 @@ def read_record(text: str) -> Record | None:
     return match and Record(int(match[1]), "" if match[2] == "none" else match[2])
 
 
-#: What sbatch says where nobody knows whether the job was submitted, or where it was not but may be soon.
+#: What Slurm says where nobody knows whether the job was submitted, or where it was not but may be soon: its controller
+#: is not there, has too much to do, or has no room in its queue.
 _OUTAGE = (
     "unable to contact slurm controller",
     "socket timed out",
@@ -390,30 +391,33 @@ _OUTAGE = (
     "configuration source",
     "protocol authentication error",
     "transport endpoint is not connected",
+    "slurm_load_jobs error",
+    "communication connection failure",
+    "communication send failure",
+    "communication receive failure",
+    "message send failure",
+    "message receive failure",
+    "standby mode",
+    "queue full",
+    "queue is full",
+    "maxsubmitjob",
+    "grpsubmitjob",
 )
+#: What it says where it forbids; then waiting does not help, whatever it says beside.
+_FORBIDDEN = ("permission denied", "not permitted", "invalid account")
 #: What sbatch says while the nodes of a young cluster have not yet reported to Slurm, or if they never will suffice.
 _NO_NODES = ("requested node configuration is not available", "node count specification invalid")
 
 
 def is_outage(message: str) -> bool:
-    """Whether a message of Slurm's says that its controller could not be asked."""
-    return any(words in message.lower() for words in _OUTAGE)
+    """Whether a message of Slurm's says that its controller could not be asked, or has no room yet."""
+    text = message.lower()
+    return any(words in text for words in _OUTAGE) and not any(words in text for words in _FORBIDDEN)
 
 
 def is_about_nodes(message: str) -> bool:
     """Whether sbatch refuses for want of nodes, which may still be about to come."""
     return any(words in message.lower() for words in _NO_NODES)
-
-
-def result_of(text: bytes) -> Any:
-    """Return what a script has left as its result: the value where it is JSON, else the text; None for nothing."""
-    decoded = text[:LARGEST_RESULT].decode(errors="replace").strip()
-    if not decoded:
-        return None
-    try:
-        return json.loads(decoded)
-    except ValueError:
-        return decoded
 
 
 class Lines:

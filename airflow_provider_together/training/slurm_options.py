@@ -8,7 +8,8 @@ job is one job, is found again by its name, and that its output is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_together.exceptions import SpecError
@@ -36,6 +37,9 @@ _RESERVED = {
 }
 #: Those that a script may have in its ``#SBATCH`` lines, where the operator's own take precedence.
 _OVERRIDDEN = frozenset({"job-name", "J", "output", "o", "error", "e", "open-mode"})
+
+#: Begins a here-document, and finds the word that ends it; ``<<<`` begins none, and ``1<<2`` is arithmetic.
+_HERE_DOCUMENT = re.compile(r"(?<!<)<<-?(?!<)\s*[\"'\\]?([A-Za-z_]\w*)")
 
 
 def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
@@ -70,45 +74,85 @@ def _fault(word: str, *, allowed: frozenset[str] = frozenset()) -> str:
     if match is None:
         return "" if word and not word.startswith("-") and "\0" not in word else "it is no option of sbatch"
     name = match[1] or match[2]
-    return "" if name in allowed else _RESERVED.get(name, "")
+    # sbatch takes the beginning of a long name for the whole; "a" stands for other options as well, and is refused.
+    names = [full for full in _RESERVED if full == name or (match[1] and len(full) > 1 and full.startswith(name))]
+    return next((_RESERVED[full] for full in names if full not in allowed), "")
 
 
 def batch_lines(script: str) -> list[str]:
     """
     Return the ``#SBATCH`` lines of a script, which Slurm would read.
 
-    :raises SpecError: if one asks for what the operator cannot do.
+    Slurm passes over one that is indented, or that stands behind the first command, and says nothing: the job would run
+    on one node. The former count here all the same, the latter are refused.
+
+    :param script: see :func:`runnable`.
+    :raises SpecError: if one asks for what the operator cannot do, or would not count.
     """
-    lines = []
-    for line in script.splitlines():
-        if line.strip() and not line.startswith("#"):
-            break
-        if line.startswith("#SBATCH"):
-            lines.append(line.rstrip())
-    problems = []
-    for line in lines:
-        words = line.removeprefix("#SBATCH").split()
-        if words[:1] in (["hetjob"], ["packjob"]):
-            problems.append(f"script: {line!r} is wrong: a heterogeneous job is many jobs")
-        problems += [
-            f"script: {line!r} is wrong: {fault}" for word in words if (fault := _fault(word, allowed=_OVERRIDDEN))
-        ]
+    lines: list[str] = []
+    problems: list[str] = []
+    command = ""
+    for number, line in enumerate(_script_lines(script)):
+        text = line.strip()
+        if not text.startswith("#"):
+            command = command or text
+        elif number and text.startswith("#!") and not command:
+            problems.append(f"script: {text!r} is wrong: what runs the script is said in its first line")
+        elif text.startswith("#SBATCH") and command:
+            fault = f"Slurm ignores what stands behind the first command, {command!r}: move it up"
+            problems.append(f"script: {text!r} is wrong: {fault}")
+        elif text.startswith("#SBATCH"):
+            lines.append(text)
+            problems += [f"script: {text!r} is wrong: {fault}" for fault in _line_faults(text)]
     if problems:
         raise SpecError(problems)
     return lines
 
 
+def _script_lines(script: str) -> Iterator[str]:
+    """Return the lines of a script, but for the text of here-documents, in which ``#SBATCH`` is somebody else's."""
+    ends: list[str] = []
+    for line in re.split(r"[\r\n]", script):
+        if ends:
+            if line.lstrip("\t") == ends[0]:
+                del ends[0]
+            continue
+        yield line
+        if not line.lstrip().startswith("#"):
+            ends = _HERE_DOCUMENT.findall(line)
+
+
+def _line_faults(line: str) -> list[str]:
+    """Return what is wrong with a ``#SBATCH`` line."""
+    words = line.removeprefix("#SBATCH").split()
+    faults = ["a heterogeneous job is many jobs"] if words[:1] in (["hetjob"], ["packjob"]) else []
+    return faults + [fault for word in words if (fault := _fault(word, allowed=_OVERRIDDEN))]
+
+
 def runnable(script: str) -> str:
     """
-    Return a script as a file that can be run: with a first line that says by what, and with Unix line ends.
+    Return a script as a file that can be run, whatever system or triple-quoted string it comes from.
 
-    :raises SpecError: if it is empty.
+    That is with a first line that says by what, and with Unix line ends; without a byte order mark, blank lines before
+    the first line, and indentation that all lines have in common, or all but the first.
+
+    :raises SpecError: if it is empty, or its first line has no end that can be made out.
     """
-    text = script.replace("\r\n", "\n")
+    text = re.sub(r"\r+\n", "\n", script)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    text = re.sub(r"\A\ufeff?(?:[^\S\n]*\n)*", "", text)
     if not text.strip() or "\0" in text:
         raise SpecError(["script is wrong: give the text of a batch script"])
+    if text[0].isspace():
+        text = textwrap.dedent(text).lstrip()
     text = text if text.startswith("#!") else f"#!/bin/bash\n{text}"
-    return text if text.endswith("\n") else f"{text}\n"
+    first, _, rest = text.partition("\n")
+    if "\r" in first:
+        raise SpecError([f"script: its first line, {first!r}, is wrong: a carriage return stands within it"])
+    if rest[:1].isspace():
+        rest = textwrap.dedent(rest)
+    return f"{first}\n{rest}" if rest.endswith("\n") else f"{first}\n{rest}\n"
 
 
 def log_pattern(output_path: str | None) -> str:

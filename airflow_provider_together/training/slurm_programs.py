@@ -37,14 +37,26 @@ _BEGIN = "airflow-together-answer"
 OUTPUT_PIECE = 256 * 1024
 #: Seconds in which one command of Slurm's has to answer; while its controller is down they take about ten.
 _SLURM_SECONDS = 30
+#: Seconds that a user's profile may take to say which PATH it sets.
+_PROFILE_SECONDS = 10
 
-#: What all programs have in common. Where Slurm is not on the path, a login shell's profile may know where it is.
+#: What all programs have in common. Where Slurm is not in the PATH, that of the machine's or the user's login shells
+#: may hold it.
 _COMMON = f"""
-command -v sbatch >/dev/null 2>&1 || . /etc/profile >/dev/null 2>&1
-base=$HOME/.airflow-together
 timeout=$(command -v timeout)
+command -v sbatch >/dev/null 2>&1 || . /etc/profile >/dev/null 2>&1
+command -v sbatch >/dev/null 2>&1 || {{
+    path=$("$timeout" {_PROFILE_SECONDS} "${{SHELL:-/bin/sh}}" -lc 'printf "\\nPATH %s\\n" "$PATH"' 2>/dev/null |
+        sed -n 's/^PATH //p' | tail -n 1)
+    PATH=$PATH${{path:+:$path}}
+}}
+base=$HOME/.airflow-together
 slurm() {{ "$timeout" {_SLURM_SECONDS} "$@"; }}
 tell() {{ printf '%s %s\\n' "$1" "$(printf '%s' "$2" | tr '\\n' ' ')"; }}
+complain() {{ # STATUS COMMAND MESSAGE: where a shell finds no command, the status is 127
+    case $1 in 126|127) tell missing "$2 $3" ;; *) tell trouble "$3" ;; esac
+}}
+latest_in() {{ ls "$1" 2>/dev/null | grep -x '[1-9][0-9]*' | sort -n | tail -n 1; }}
 find_job() {{ # DIGEST.ATTEMPT: the job of that attempt, whose id nobody was told
     jobs=$(slurm squeue -h -t all -u "$(id -un)" -o '%i %r %j' 2>&1) || return
     job=$(printf '%s\\n' "$jobs" | grep "\\.$1\\$" | grep -v ' BadConstraints ' | tail -n 1)
@@ -67,33 +79,35 @@ show_job() {{
 """
 
 #: The job itself. A signal for the batch script alone is a matter of the user's script; one for all reaches it anyway,
-#: and ends it before this writes down how.
+#: and ends it before this writes down how. Its variables have a prefix: one that the user has exported under the same
+#: name would change for his script as well.
 _BATCH = """
 # Runs the script beside it, and writes down how it ended, which Slurm forgets.
-folder=$1
-rm -f "$folder/exit" "$folder/result"
-[ -s "$folder/job_id" ] || {
-    printf '%s\\n' "$SLURM_JOB_ID" >"$folder/job_id.job" && mv -f "$folder/job_id.job" "$folder/job_id"
+rm -f "$1/exit" "$1/result"
+[ -s "$1/job_id" ] || {
+    printf '%s\\n' "$SLURM_JOB_ID" >"$1/job_id.job" && mv -f "$1/job_id.job" "$1/job_id"
 }
-TOGETHER_RESULT_PATH=$folder/result
+TOGETHER_RESULT_PATH=$1/result
 export TOGETHER_RESULT_PATH
-signal=none
-again=1
-status=
-trap 'signal=TERM again=1' TERM
-trap 'signal=INT again=1' INT
-for name in USR1 USR2 HUP; do trap "again=1; kill -s $name \\"\\$child\\" 2>/dev/null" "$name"; done
-"$folder/script" &
-child=$!
-while [ -n "$again" ]; do
-    again=
-    wait "$child"
-    waited=$?
-    { [ "$waited" = 127 ] && [ -n "$status" ]; } || status=$waited
+together_signal=none
+together_again=1
+together_status=
+trap 'together_signal=TERM together_again=1' TERM
+trap 'together_signal=INT together_again=1' INT
+trap 'together_again=1; kill -s USR1 "$together_child" 2>/dev/null' USR1
+trap 'together_again=1; kill -s USR2 "$together_child" 2>/dev/null' USR2
+trap 'together_again=1; kill -s HUP "$together_child" 2>/dev/null' HUP
+"$1/script" &
+together_child=$!
+while [ -n "$together_again" ]; do
+    together_again=
+    wait "$together_child"
+    together_waited=$?
+    { [ "$together_waited" = 127 ] && [ -n "$together_status" ]; } || together_status=$together_waited
 done
-printf '%s %s %s\\n' "$status" "$signal" "${SLURM_RESTART_COUNT:-0}" >"$folder/exit.job" &&
-    mv -f "$folder/exit.job" "$folder/exit"
-exit "$status"
+printf '%s %s %s\\n' "$together_status" "$together_signal" "${SLURM_RESTART_COUNT:-0}" >"$1/exit.job" &&
+    mv -f "$1/exit.job" "$1/exit"
+exit "$together_status"
 """
 
 
@@ -132,6 +146,7 @@ class Submitted:
     :param job_id: of the job; empty if there is none.
     :param is_new: whether it was submitted just now.
     :param refusal: Slurm's message, if it refused.
+    :param missing: a command that the login host does not have, as a sentence.
     :param trouble: why nobody knows yet: look again.
     :param is_cancelled: whether the try that submits was cancelled meanwhile, and its job with it.
     """
@@ -139,6 +154,7 @@ class Submitted:
     job_id: str = ""
     is_new: bool = False
     refusal: str = ""
+    missing: str = ""
     trouble: str = ""
     is_cancelled: bool = False
 
@@ -148,7 +164,7 @@ def find(digest: str) -> str:
     return _program(
         f"""
 key=$base/{shlex.quote(digest)}
-attempt=$(ls "$key" 2>/dev/null | grep -x '[1-9][0-9]*' | sort -n | tail -n 1)
+attempt=$(latest_in "$key")
 tell attempt "${{attempt:-0}}"
 [ -n "$attempt" ] || return 0
 folder=$key/$attempt
@@ -169,7 +185,9 @@ def submit(job: SlurmJob, what: Submission, *, token: str) -> str:
     name = job_name(what.words, job)
     ours = ["--parsable", f"--job-name={name}", "--open-mode=append"]
     options = " ".join(shlex.quote(word) for word in [*what.options, *ours])
-    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in (what.env or {}).items())
+    # By ``command``, since one that no shell lets change, such as UID, would end this one; and where nothing reads a
+    # variable any more, since the user's may bear the names of ours.
+    exports = "".join(f"command export {name}={shlex.quote(value)}\n" for name, value in (what.env or {}).items())
     output = shlex.quote(what.output) if what.output else '"$folder/output.log"'
     return _program(
         f"""
@@ -183,7 +201,10 @@ flock -w {_SLURM_SECONDS} 9
 [ ! -e "$cancelled" ] || {{ tell cancelled yes; return; }}
 job=$(cat "$folder/job_id" 2>/dev/null)
 [ -z "$job" ] || {{ tell job "$job"; return; }}
-find_job '{job.digest}\\.{job.attempt}' || {{ tell trouble "$jobs"; return; }}
+for command in sbatch squeue scontrol scancel; do
+    command -v "$command" >/dev/null 2>&1 || {{ tell missing "$command"; return; }}
+done
+find_job '{job.digest}\\.{job.attempt}' || {{ complain $? squeue "$jobs"; return; }}
 [ -z "$job" ] || {{ keep "$folder/job_id" "$job"; tell job "$job"; return; }}
 printf '%s' {shlex.quote(what.script)} >"$folder/script" && chmod 700 "$folder/script"
 printf '%s' {shlex.quote(what.batch_script)} >"$folder/batch"
@@ -193,7 +214,9 @@ keep "$folder/output_path" "$output" || {{ tell trouble "the folder $folder cann
 sbatch=$(command -v sbatch)
 set -- {options} --output="$output" --error="$output" "$folder/batch" "$folder"
 answer=$(
-{exports}slurm "$sbatch" "$@" 2>"$folder/sbatch" 9>&-
+exec 2>"$folder/sbatch" 9>&-
+set -- "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"
+{exports}exec "$@"
 )
 status=$?
 job=${{answer%%;*}}
@@ -206,6 +229,7 @@ case $status,$job in
      tell job "$job"
      tell new yes ;;
 124,*) tell trouble "sbatch did not answer within {_SLURM_SECONDS} s" ;;
+126,*|127,*) tell missing "sbatch $(cat "$folder/sbatch")" ;;
 *) tell refused "$(cat "$folder/sbatch")" ;;
 esac
 """
@@ -241,26 +265,33 @@ def conclude(job: SlurmJob) -> str:
     return _program(f': >"$base/{job.digest}/{job.attempt}/concluded" && tell concluded yes\n')
 
 
-def cancel(job: SlurmJob, *, token: str = "") -> str:
+def cancel(job: SlurmJob, *, token: str = "", concluded: int = 0) -> str:
     """
     Return the program that cancels the job of an attempt, whether its id is known here or not.
 
+    :param job: of attempt 0, the latest one whose end was not told yet.
     :param token: of a try that may be about to submit: it will not, or will cancel what it submits.
+    :param concluded: the latest attempt whose end Airflow remembers to have been told.
     """
+    attempt = str(job.attempt)
+    if not job.attempt:
+        attempt = f"""$(latest_in "$key")
+[ "${{attempt:-0}}" -gt {concluded} ] && [ ! -e "$key/$attempt/concluded" ] || {{ tell cancelled none; return; }}"""
     mark = f'mkdir -p "$key" && : >"$key/cancelled.{shlex.quote(token)}"\n' if token else ""
     return _program(
         f"""
 key=$base/{job.digest}
-{mark}job={shlex.quote(job.job_id)}
-[ -n "$job" ] || job=$(cat "$key/{job.attempt}/job_id" 2>/dev/null)
-[ -n "$job" ] || find_job '{job.digest}\\.{job.attempt}' || {{ tell trouble "$jobs"; return; }}
+{mark}attempt={attempt}
+job={shlex.quote(job.job_id)}
+[ -n "$job" ] || job=$(cat "$key/$attempt/job_id" 2>/dev/null)
+[ -n "$job" ] || find_job "{job.digest}\\.$attempt" || {{ complain $? squeue "$jobs"; return; }}
 case $job in
 '') tell cancelled none; return ;;
 *[!0-9]*) tell trouble "$job is no id of a job"; return ;;
 esac
-answer=$(slurm scancel "$job" 2>&1) || {{ tell trouble "$answer"; return; }}
+answer=$(slurm scancel "$job" 2>&1) || {{ complain $? scancel "$answer"; return; }}
 # It takes a while to end, and a later try is not to follow it; one that had ended by itself has an outcome.
-[ -s "$key/{job.attempt}/exit" ] || touch "$key/{job.attempt}/concluded" 2>/dev/null
+[ -s "$key/$attempt/exit" ] || touch "$key/$attempt/concluded" 2>/dev/null
 tell cancelled "$job"
 """
     )
@@ -295,11 +326,12 @@ def read_submitted(answer: bytes) -> Submitted:
         job_id=job_id,
         is_new="new" in fields,
         refusal=fields.get("refused", ""),
+        missing=_missing(fields),
         trouble=fields.get("trouble", ""),
         is_cancelled="cancelled" in fields,
     )
-    is_answer = is_job_id(job_id) or submitted.is_cancelled or not fields.keys().isdisjoint({"refused", "trouble"})
-    if not is_answer:
+    is_answer = is_job_id(job_id) or submitted.is_cancelled
+    if not is_answer and fields.keys().isdisjoint({"refused", "missing", "trouble"}):
         raise MalformedAnswerError(_shown(answer))
     return submitted
 
@@ -316,7 +348,7 @@ def read_look(answer: bytes, job: SlurmJob) -> Look:
     return _look(fields, job, output=output)
 
 
-def read_result(answer: bytes) -> bytes:
+def read_result(answer: bytes) -> str:
     """
     Read the answer of :func:`result`.
 
@@ -325,7 +357,7 @@ def read_result(answer: bytes) -> bytes:
     fields, output = _fields(answer)
     if "output" not in fields:
         raise MalformedAnswerError(_shown(answer))
-    return output
+    return output.decode(errors="replace").strip()
 
 
 def read_trouble(answer: bytes) -> str:
@@ -335,9 +367,22 @@ def read_trouble(answer: bytes) -> str:
     :raises MalformedAnswerError: if it is none.
     """
     fields, _ = _fields(answer)
-    if fields.keys().isdisjoint({"cancelled", "concluded", "trouble"}):
+    if fields.keys().isdisjoint({"cancelled", "concluded", "missing", "trouble"}):
         raise MalformedAnswerError(_shown(answer))
-    return fields.get("trouble", "")
+    return fields.get("trouble", "") or _missing(fields)
+
+
+def _missing(fields: Mapping[str, str]) -> str:
+    """Say which command the login host does not have, and what to do; nothing if it has all."""
+    command, _, words = fields.get("missing", "").partition(" ")
+    if not command:
+        return ""
+    said = f" ({words})" if words else ""
+    return (
+        f"the login host has no {command} in its PATH{said}. Add the folder of Slurm's programs to PATH there, in "
+        "/etc/profile or in the profile of the user who logs in (~/.bash_profile, ~/.profile): these are read where "
+        "sbatch is not found without them"
+    )
 
 
 def _look(fields: Mapping[str, str], job: SlurmJob, *, output: bytes = b"") -> Look:
@@ -345,7 +390,13 @@ def _look(fields: Mapping[str, str], job: SlurmJob, *, output: bytes = b"") -> L
     if standing is not None and not standing.state:
         standing = read_account(fields.get("sacct", "")) or standing
     size = fields.get("output", "0").strip()
-    return Look(standing, read_record(fields.get("exit", "")), int(size) if size.isdecimal() else 0, output)
+    return Look(
+        standing,
+        read_record(fields.get("exit", "")),
+        int(size) if size.isdecimal() else 0,
+        output,
+        complaint=fields.get("scontrol", "").partition(" ")[2] if standing is None else "",
+    )
 
 
 def _program(body: str) -> str:

@@ -14,13 +14,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.exceptions import PermanentError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook, is_cluster_gone
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.training.slurm import UNREACHABLE, Ending, JobWait, Lines, SlurmJob
+from airflow_provider_together.training.slurm import Ending, JobWait, Lines, SlurmJob
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +93,13 @@ class GPUClusterSlurmTrigger(ToldWhenKilled, BaseTrigger):
         """Wait, and fire one event."""
         together = TogetherHook(self.together_conn_id)
         async with SlurmHook(Address(**self.address)) as hook:
-            try:
-                ending = await hook.watch(
-                    self._job,
-                    JobWait(deadline=self.end_time),
-                    poll_interval=self.poll_interval,
-                    lines=Lines() if self.get_logs else None,
-                    is_gone=lambda: is_cluster_gone(self.cluster_id, together),
-                )
-            except PermanentError as error:
-                ending = Ending(UNREACHABLE, reason=str(error))
+            ending = await hook.watch(
+                self._job,
+                JobWait(deadline=self.end_time),
+                poll_interval=self.poll_interval,
+                lines=Lines() if self.get_logs else None,
+                is_gone=lambda: is_cluster_gone(self.cluster_id, together),
+            )
         self._has_fired = True
         yield TriggerEvent(event_of(self._job, ending))  # type: ignore[no-untyped-call]
 

@@ -159,6 +159,14 @@ def test_a_create_without_a_duration_does_not_speak_of_days() -> None:
     assert script.notes[0].message.endswith("ON_DEMAND.")
 
 
+def test_what_the_api_adds_to_the_request_is_told_before_it_is_sent() -> None:
+    script, _ = creating(Compute(), [[], cluster_with()], spec=spec_with(cluster_type="SLURM"))
+    assert "asking for 64 GiB of shared memory" in script.notes[0].message
+    assert script.notes[1].message.startswith("Asking for cluster")
+    script, _ = creating(Compute(), [[], cluster_with()])
+    assert script.notes[0].message.startswith("Asking for cluster")
+
+
 def test_a_wrong_spec_is_refused_before_anything_is_asked() -> None:
     script, end = creating(TCloud(), [[]], spec=spec_with(slurm_image="x"))
     assert isinstance(end, SpecError)

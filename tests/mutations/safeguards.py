@@ -586,8 +586,8 @@ SAFEGUARDS = [
     Safeguard(
         "a retry of a batch job goes on with the one that is there",
         "training/slurm_programs.py",
-        '[ -z "$job" ] || {{ tell job "$job"; return; }}\nfind_job',
-        "find_job",
+        '[ -z "$job" ] || {{ tell job "$job"; return; }}\nfor command',
+        "for command",
         (SLURM,),
     ),
     Safeguard(
@@ -600,7 +600,7 @@ SAFEGUARDS = [
     Safeguard(
         "nothing is submitted while the queue cannot be read",
         "training/slurm_programs.py",
-        ' || {{ tell trouble "$jobs"; return; }}\n[ -z',
+        ' || {{ complain $? squeue "$jobs"; return; }}\n[ -z',
         "\n[ -z",
         (SLURM,),
     ),
@@ -667,5 +667,79 @@ SAFEGUARDS = [
         "        if not found:\n            require_readable(",
         "        if False:\n            require_readable(",
         (FINDING,),
+    ),
+    # Batch scripts and the programs on the login host.
+    Safeguard(
+        "a line for Slurm behind the first command is refused",
+        "training/slurm_options.py",
+        """        elif text.startswith("#SBATCH") and command:
+            fault =""",
+        """        elif text.startswith("#SBATCH") and command:
+            continue
+            fault =""",
+        (SLURM,),
+    ),
+    Safeguard(
+        "an indented line for Slurm counts",
+        "training/slurm_options.py",
+        "        text = line.strip()\n        if not text.startswith",
+        "        text = line.rstrip()\n        if not text.startswith",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a byte order mark does not hide the lines for Slurm",
+        "training/slurm_options.py",
+        r"\A\ufeff?",
+        r"\A",
+        (SLURM,),
+    ),
+    Safeguard(
+        "an abbreviated option that makes many jobs is refused",
+        "training/slurm_options.py",
+        " or (match[1] and len(full) > 1 and full.startswith(name))",
+        "",
+        (SLURM,),
+    ),
+    Safeguard(
+        "nothing is submitted that cannot be cancelled",
+        "training/slurm_programs.py",
+        "for command in sbatch squeue scontrol scancel; do",
+        "for command in sbatch squeue; do",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a kill while the job is looked for cancels the latest one",
+        "training/slurm_programs.py",
+        '        attempt = f"""$(latest_in "$key")',
+        '        attempt = f"""0 # $(latest_in "$key")',
+        (SLURM,),
+    ),
+    Safeguard(
+        "a job whose end was told is not cancelled as the latest one",
+        "training/slurm_programs.py",
+        '[ "${{attempt:-0}}" -gt {concluded} ]',
+        "true",
+        (SLURM,),
+    ),
+    Safeguard(
+        "the user's environment does not change what the program that submits reads",
+        "training/slurm_programs.py",
+        'set -- "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"\n{exports}exec "$@"',
+        '{exports}exec "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"',
+        (SLURM,),
+    ),
+    Safeguard(
+        "a refusal is not waited out as if Slurm were busy",
+        "training/slurm.py",
+        " and not any(words in text for words in _FORBIDDEN)",
+        "",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a result that Airflow cannot keep is kept as text",
+        "training/result.py",
+        "        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()\n",
+        "",
+        ("tests/training/test_result.py",),
     ),
 ]

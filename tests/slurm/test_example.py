@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,12 +10,21 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_together.emulator import Emulator
+from tests.conftest import SPEED
 from tests.dag_runs import dag_bag, run_dag
 from tests.slurm.site import Site
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("database")]
 
 EXAMPLE = Path(__file__).parents[2] / "dags_examples/train_on_slurm.py"
+
+
+@pytest.fixture(params=["tcloud", "compute"])
+def together(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """Together by each of its APIs, behind the default connection."""
+    with Emulator(speed=SPEED) as emulator:
+        monkeypatch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", emulator.connection(api=request.param))
+        yield emulator
 
 
 @pytest.fixture

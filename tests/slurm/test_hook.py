@@ -120,6 +120,81 @@ def test_tries_that_submit_at_once_end_in_one_job(site: Site, address: Address, 
     assert len(site.jobs()[before:]) == 1
 
 
+def test_a_job_that_writes_faster_than_it_is_read_has_a_time_limit(
+    site: Site, address: Address, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del site
+    monkeypatch.setattr("airflow_provider_together.training.slurm_programs.OUTPUT_PIECE", 64)
+    script = "while :; do printf '%064d\\n' 1; sleep 0.01; done"
+
+    async def watch(hook: SlurmHook) -> Ending:
+        job = await submitted(hook, job_of(request), script)
+        wait = JobWait(deadline=time.time() + 3)
+        return await hook.watch(job, wait, poll_interval=0.1, lines=slurm.Lines())
+
+    assert at_login_host(address, watch) == Ending(slurm.TIMED_OUT)
+
+
+def test_the_rest_of_a_long_output_is_shown_for_a_while_only(
+    site: Site,
+    address: Address,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("airflow_provider_together.training.slurm_programs.OUTPUT_PIECE", 64)
+    monkeypatch.setattr("airflow_provider_together.hooks.slurm._REST_SECONDS", 0.0)
+    shown: list[str] = []
+
+    async def watch(hook: SlurmHook) -> Ending:
+        job = await submitted(hook, job_of(request), "seq 100000 100999")
+        await asyncio.to_thread(until, lambda: site.state(job.job_id) == "COMPLETED")
+        wait = JobWait(deadline=time.time())
+        return await hook.watch(job, wait, poll_interval=0.1, lines=slurm.Lines(), say=shown.append)
+
+    assert at_login_host(address, watch).state == "COMPLETED"
+    assert shown[:1] == ["100000"]
+    assert len(shown) < 100
+    assert "is not shown: it is longer than there is time for" in caplog.text
+
+
+def test_room_in_the_queue_is_waited_for_longer_than_an_answer(
+    site: Site, address: Address, request: pytest.FixtureRequest
+) -> None:
+    script = '[ -e ~/full ] && exec /usr/bin/sbatch "$@"; touch ~/full; echo >&2 "sbatch: error: queue full"; exit 1'
+    job = job_of(request)
+
+    async def submit(hook: SlurmHook, busy_deadline: float) -> SlurmJob:
+        return await hook.submit(job, submission("true"), token="t", deadline=0.0, busy_deadline=busy_deadline)
+
+    with site.hindered("sbatch", script):
+        with pytest.raises(TransientError, match="queue full"):
+            at_login_host(address, lambda hook: submit(hook, 0.0))
+        (site.home / "full").unlink()
+        assert at_login_host(address, lambda hook: submit(hook, time.time() + 60)).job_id
+
+
+def test_what_slurm_says_instead_of_an_answer_is_told_once(
+    site: Site, address: Address, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def watch(hook: SlurmHook) -> Ending:
+        job = await submitted(hook, job_of(request), "sleep 1")
+        return await hook.watch(job, JobWait(deadline=time.time() + 60), poll_interval=0.1)
+
+    script = """
+        echo x >>~/looks
+        [ "$(wc -l <~/looks)" -gt 3 ] && exec /usr/bin/scontrol "$@"
+        echo >&2 'slurm_load_jobs error: Socket timed out on send/recv operation'
+        exit 1
+    """
+    with site.hindered("scontrol", script):
+        assert at_login_host(address, watch).state == "COMPLETED"
+    assert caplog.text.count("slurm_load_jobs error: Socket timed out on send/recv operation") == 1
+    assert "Slurm answers again" in caplog.text
+
+
 def test_what_was_concluded_is_not_followed_again(site: Site, address: Address, request: pytest.FixtureRequest) -> None:
     del site
 

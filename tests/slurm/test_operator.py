@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,82 @@ def test_a_script_may_be_a_file_beside_the_dag(site: Site, capfd: pytest.Capture
     assert "from a file" in "".join(capfd.readouterr())
 
 
+COUNTS_ITS_NODES = '#!/bin/bash\n#SBATCH --nodes=2\nprintf "$SLURM_JOB_NUM_NODES" >"$TOGETHER_RESULT_PATH"\n'
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        COUNTS_ITS_NODES.replace("\n", "\r\n"),
+        f"\ufeff{COUNTS_ITS_NODES}",
+        f"\n    {COUNTS_ITS_NODES}".replace("\n", "\n    "),
+        COUNTS_ITS_NODES.replace("\n#", "\n    #"),
+    ],
+    ids=["from Windows", "with a byte order mark", "indented", "indented but for its first line"],
+)
+@pytest.mark.parametrize("is_file", [False, True], ids=["as text", "in a file"])
+def test_the_lines_of_a_script_count_whatever_it_comes_from(
+    site: Site, script: str, is_file: bool, tmp_path: Path
+) -> None:
+    del site
+    (tmp_path / "job.sbatch").write_bytes(script.encode())
+    given = {"script_file": str(tmp_path / "job.sbatch")} if is_file else {"script": script}
+    assert train(**given).value("train") == 2
+
+
+def test_a_file_with_a_line_that_slurm_would_ignore_is_refused_before_it_is_submitted(
+    site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(site.jobs())
+    (tmp_path / "job.sbatch").write_text("#!/bin/sh\nset -e\n#SBATCH --nodes=2\n")
+    assert train(script_file=str(tmp_path / "job.sbatch")).state == "failed"
+    assert "Slurm ignores what stands behind the first command" in "".join(capfd.readouterr())
+    assert len(site.jobs()) == before
+
+
+def test_a_file_in_another_encoding_is_told(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    del site
+    (tmp_path / "job.sbatch").write_text("#!/bin/sh\n", encoding="utf-16")
+    assert train(script_file=str(tmp_path / "job.sbatch")).state == "failed"
+    assert "save it as UTF-8" in "".join(capfd.readouterr())
+
+
+def test_the_environment_may_bear_the_names_that_the_programs_use(site: Site) -> None:
+    del site
+    names = ["timeout", "folder", "status", "job"]
+    script = f'printf "{"|".join(f"${name}" for name in names)}" >"$TOGETHER_RESULT_PATH"'
+    assert train(script=script, env={name: f"my {name}" for name in names}).value("train") == (
+        "my timeout|my folder|my status|my job"
+    )
+
+
+def test_a_login_host_without_sbatch_says_what_to_do_and_is_not_asked_again(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(site.jobs())
+    with site.hindered("sbatch", "echo 'bash: sbatch: command not found' >&2; exit 127"):
+        assert train(script="true", retries=2, retry_delay=timedelta(0)).state == "failed"
+    output = "".join(capfd.readouterr())
+    assert "the login host has no sbatch in its PATH (bash: sbatch: command not found). Add the folder" in output
+    assert "Slurm refuses" not in output
+    assert len(site.jobs()) == before
+
+
+def test_room_in_slurms_queue_is_waited_for(site: Site) -> None:
+    before = len(site.jobs())
+    script = """
+        [ -e "$HOME/asked" ] && exec /usr/bin/sbatch "$@"
+        touch "$HOME/asked"
+        echo >&2 'sbatch: error: QOSMaxSubmitJobPerUserLimit'
+        echo >&2 'sbatch: error: Batch job submission failed: Job violates accounting/QOS policy'
+        exit 1
+    """
+    (site.home / "asked").unlink(missing_ok=True)
+    with site.hindered("sbatch", script):
+        assert train(script="true").state == "success"
+    assert len(site.jobs()[before:]) == 1
+
+
 def test_a_long_output_is_shown_whole(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     del site
     assert train(script="seq -f 'line %06.0f of a long output' 1 20000").state == "success"
@@ -204,6 +281,33 @@ class TestOnceAndOnlyOnce:
         assert (first.state, second.state) == ("FAILED", "COMPLETED")
         assert (first.name.rpartition(".")[2], second.name.rpartition(".")[2]) == ("1", "2")
         assert job_id_of(run) == second.job_id
+
+    @both_modes
+    def test_a_result_that_airflow_does_not_take_is_handed_over_again_and_not_trained_again(
+        self, site: Site, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        pushed = RuntimeTaskInstance.xcom_push
+
+        def push(self: RuntimeTaskInstance, key: str, value: Any) -> None:
+            if key == "return_value" and self.try_number == 1:
+                message = "Airflow does not take it"
+                raise ValueError(message)
+            pushed(self, key, value)
+
+        monkeypatch.setattr(RuntimeTaskInstance, "xcom_push", push)
+        before = len(site.jobs())
+        script = 'echo "[1]" >"$TOGETHER_RESULT_PATH"'
+        run = train(script=script, deferrable=deferrable, retries=1, retry_delay=timedelta(0))
+        assert run.value("train") == [1]
+        assert len(site.jobs()[before:]) == 1
+
+    def test_a_result_with_nan_does_not_train_again(self, site: Site) -> None:
+        before = len(site.jobs())
+        script = 'echo \'{"loss": NaN}\' >"$TOGETHER_RESULT_PATH"'
+        assert train(script=script, retries=1, retry_delay=timedelta(0)).state == "success"
+        assert len(site.jobs()[before:]) == 1
 
     def test_mapped_tasks_have_a_job_each(self, site: Site) -> None:
         before = len(site.jobs())
@@ -302,6 +406,14 @@ class TestOutages:
         until(lambda: site.jobs()[-1].state == "CANCELLED")
         assert "has ended TIMED_OUT: the task's timeout has passed" in "".join(capfd.readouterr())
 
+    def test_a_deferred_job_ends_with_the_execution_timeout_of_its_task(
+        self, site: Site, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        run = train(script="sleep 60", execution_timeout=timedelta(seconds=12), deferrable=True)
+        assert run.state == "failed"
+        until(lambda: site.jobs()[-1].state == "CANCELLED")
+        assert "has ended TIMED_OUT" in "".join(capfd.readouterr())
+
     @both_modes
     def test_a_job_that_somebody_cancels_fails_the_task(
         self, site: Site, deferrable: bool, capfd: pytest.CaptureFixture[str]
@@ -367,6 +479,71 @@ class TestKilled:
         with site.hindered("sbatch", script):
             assert run_dag(dag).state == "failed"
             until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
+
+    def test_a_try_that_is_killed_while_it_looks_for_the_job_of_another_leaves_none(self, site: Site) -> None:
+        class Second(GPUClusterSlurmOperator):
+            """Stands for the try that follows one whose worker has died after the submission."""
+
+            def _watch(self, hook: Any, job: Any) -> Any:
+                del hook, job
+                message = "the worker died"
+                raise RuntimeError(message)
+
+            def execute(self, context: Any) -> Any:
+                with pytest.raises(RuntimeError, match="the worker died"):
+                    super().execute(context)
+                self._own = None
+                return super().execute(context)
+
+        before = len(site.jobs())
+        inner = Second(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
+        with DAG("killed_looking", schedule=None) as dag:
+            Killed(task_id="train", inner=inner, when=(site.home / "looking").exists)
+        with site.hindered("scontrol", 'touch ~/looking; sleep 3; exec /usr/bin/scontrol "$@"'):
+            assert run_dag(dag).state == "failed"
+        until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
+
+    def test_a_task_that_is_killed_while_it_ends_its_job_after_the_wait_leaves_none(self, site: Site) -> None:
+        class Late(GPUClusterSlurmOperator):
+            """Goes on after the triggerer has waited for too long."""
+
+            def _watch(self, hook: Any, job: Any) -> Any:
+                del hook
+                self._own = None
+                event = {"job_id": job.job_id, "attempt": 1, "state": "TIMED_OUT", "exit_code": None, "reason": ""}
+                return self.execute_complete(self._context, event)
+
+            def execute(self, context: Any) -> Any:
+                self._context = context
+                return super().execute(context)
+
+        before = len(site.jobs())
+        inner = Late(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
+        with DAG("killed_late", schedule=None) as dag:
+            Killed(task_id="train", inner=inner, when=(site.home / "cancelling").exists)
+        script = '[ -e ~/cancelling ] && exec /usr/bin/scancel "$@"; touch ~/cancelling; sleep 5; exit 1'
+        with site.hindered("scancel", script):
+            assert run_dag(dag).state == "failed"
+        until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
+
+    def test_a_task_that_is_killed_while_it_defers_leaves_no_job(
+        self, site: Site, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        class Deferring(GPUClusterSlurmOperator):
+            """Is killed when it has looked for the last time whether it was."""
+
+            def defer(self, **given: Any) -> Any:
+                self.on_kill()
+                super().defer(**given)
+
+        before = len(site.jobs())
+        with DAG("killed_deferring", schedule=None) as dag:
+            Deferring(
+                task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60", deferrable=True
+            )  # fmt: skip
+        assert run_dag(dag).state == "failed"
+        until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
+        assert "task train was killed" in "".join(capfd.readouterr())
 
     def test_a_task_that_takes_longer_than_airflow_allows_leaves_no_job(self, site: Site) -> None:
         before = len(site.jobs())
@@ -438,6 +615,36 @@ class TestHostKeys:
         output = "".join(capfd.readouterr())
         assert f"set {name} to the host's public key, or known_hosts" in output
         assert "SHA256:" in output
+
+    @both_modes
+    def test_a_host_that_shows_another_key_while_its_job_runs_fails_the_try_and_a_retry_follows_the_job(
+        self, site: Site, deferrable: bool, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        class Changing(GPUClusterSlurmOperator):
+            """Meets another key in its first try, in the worker as in the triggerer."""
+
+            def _watch(self, hook: Any, job: Any) -> Any:
+                if self._ti.try_number == 1:
+                    self._background.start(hook.close()).result()  # type: ignore[union-attr]
+                    hook.login_host.address = replace(hook.address, host_key=site.host_key("other"))
+                return super()._watch(hook, job)
+
+            def _defer(self, address: Any, job: Any, **details: Any) -> Any:
+                if self._ti.try_number == 1:
+                    address = replace(address, host_key=site.host_key("other"))
+                super()._defer(address, job, **details)
+
+        before = len(site.jobs())
+        with DAG("changing", schedule=None) as dag:
+            Changing(
+                task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 2", poll_interval=0.1,
+                deferrable=deferrable, retries=1, retry_delay=timedelta(0),
+            )  # fmt: skip
+        assert run_dag(dag).state == "success"
+        assert len(site.jobs()[before:]) == 1
+        output = "".join(capfd.readouterr())
+        assert "set host_key to the host's public key" in output
+        assert "It goes on; a retry of this task follows it." in output
 
     def test_a_host_whose_key_nobody_has_given_is_not_entered(
         self, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

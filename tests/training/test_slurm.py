@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,13 @@ class TestWhatSlurmSays:
         [
             ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", True),
             ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", True),
+            ("sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates", True),
+            ("sbatch: error: QOSMaxSubmitJobPerUserLimit", True),
+            ("sbatch: error: Batch job submission failed: queue full", True),
+            ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", True),
+            ("slurm_load_jobs error: Access/permission denied", False),
+            ("sbatch: error: Batch job submission failed: Access/permission denied", False),
+            ("sbatch: error: Batch job submission failed: User's group not permitted to use this partition", False),
             ("sbatch: error: Batch job submission failed: Invalid partition name specified", False),
         ],
     )
@@ -310,10 +320,12 @@ class TestOptions:
             slurm_options.option_words(options)
 
     def test_the_lines_of_the_script_go_to_slurm_as_they_are(self) -> None:
-        script = "#!/bin/sh\n# words\n\n#SBATCH --nodes=2 -o x.log\n#SBATCH -J name\necho\n#SBATCH --nodes=9\n"
+        script = "#!/bin/sh\n# words\n\n#SBATCH --nodes=2 -o x.log\n#SBATCH -J name\necho\n"
         assert slurm_options.batch_lines(script) == ["#SBATCH --nodes=2 -o x.log", "#SBATCH -J name"]
 
-    @pytest.mark.parametrize("line", ["#SBATCH hetjob", "#SBATCH --array=1-9", "#SBATCH -N 1 --wait"])
+    @pytest.mark.parametrize(
+        "line", ["#SBATCH hetjob", "#SBATCH --array=1-9", "#SBATCH --arr=1-9", "#SBATCH -a1-9", "#SBATCH -N 1 --wait"]
+    )
     def test_lines_that_ask_for_what_cannot_be_are_refused(self, line: str) -> None:
         with pytest.raises(SpecError, match="script: "):
             slurm_options.batch_lines(f"#!/bin/sh\n{line}\n")
@@ -323,10 +335,72 @@ class TestOptions:
         [
             ("echo", "#!/bin/bash\necho\n"),
             ("#!/bin/sh\r\necho\r\n", "#!/bin/sh\necho\n"),
+            ("#!/bin/sh\r\r\necho\n", "#!/bin/sh\necho\n"),
+            ("#!/bin/sh\recho\r", "#!/bin/sh\necho\n"),
+            ("#!/bin/sh\nprintf '\r'\n", "#!/bin/sh\nprintf '\r'\n"),
+            ("\ufeff#!/bin/sh\necho\n", "#!/bin/sh\necho\n"),
+            ("\ufeff\r\n  \r\n#!/bin/sh\r\necho\r\n", "#!/bin/sh\necho\n"),
+            (
+                "\n    #!/bin/sh\n    if true; then\n        echo\n    fi\n    ",
+                "#!/bin/sh\nif true; then\n    echo\nfi\n",
+            ),
+            ("\n    echo\n\n    exit\n", "#!/bin/bash\necho\n\nexit\n"),
+            ("#!/bin/sh\n\tcat <<EOF\n\t\ttext\n\tEOF\n", "#!/bin/sh\ncat <<EOF\n\ttext\nEOF\n"),
+            ("#!/bin/sh\n\n  echo\nexit\n", "#!/bin/sh\n\n  echo\nexit\n"),
+            ("   #!/bin/sh\necho\n", "#!/bin/sh\necho\n"),
         ],
     )
-    def test_a_script_becomes_a_file_that_runs(self, script: str, runnable: str) -> None:
+    def test_a_script_becomes_a_file_that_runs_whatever_it_comes_from(self, script: str, runnable: str) -> None:
         assert slurm_options.runnable(script) == runnable
+        assert slurm_options.runnable(runnable) == runnable
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            lambda script: script.replace("\n", "\r\n"),
+            lambda script: script.replace("\n", "\r"),
+            lambda script: script.replace("2\n", "2\r\n"),
+            lambda script: script.replace("x\n", "x\r"),
+            lambda script: f"\ufeff{script}",
+            lambda script: f"\n{script}",
+            lambda script: script.replace("#!/bin/sh\n", ""),
+            lambda script: script.replace("\n", "\n    "),
+            lambda script: f"\n    {script}".replace("\n", "\n    "),
+            lambda script: script.replace("\n#", "\n  \t#"),
+        ],
+    )
+    def test_no_spelling_of_a_script_loses_its_lines_for_slurm(self, changed: Callable[[str], str]) -> None:
+        script = changed("#!/bin/sh\n# x\n#SBATCH --nodes=2\n\n#SBATCH --time=5\necho\n")
+        assert slurm_options.batch_lines(slurm_options.runnable(script)) == ["#SBATCH --nodes=2", "#SBATCH --time=5"]
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            "#!/bin/sh\nset -e\n#SBATCH --nodes=2\n",
+            "#!/bin/sh\nset -e\r#SBATCH --nodes=2\n",
+            "set -e\n  #SBATCH --nodes=2\n",
+            "#!/bin/sh\nset -e; cat <<\\EOF >x\nEOF\n#SBATCH --nodes=2\n",
+            "#!/bin/sh\nset -e; cat <<<EOF\n#SBATCH --nodes=2\n",
+            "#!/bin/sh\nset -e; echo $((1<<2))\n#SBATCH --nodes=2\n",
+        ],
+    )
+    def test_a_line_that_slurm_would_ignore_is_refused(self, script: str) -> None:
+        message = r"script: '#SBATCH --nodes=2' is wrong: Slurm ignores what stands behind the first command, 'set -e"
+        with pytest.raises(SpecError, match=message):
+            slurm_options.batch_lines(script)
+
+    def test_a_script_may_write_another_batch_script(self) -> None:
+        script = "#!/bin/sh\n#SBATCH -N2\ncat <<-'EOF' >x\n#!/bin/sh\n#SBATCH -N1\n\tEOF\necho\n"
+        assert slurm_options.batch_lines(script) == ["#SBATCH -N2"]
+
+    @pytest.mark.parametrize("script", ["# words\n#!/usr/bin/env python3\n", "#SBATCH -N2\n #!/bin/sh\n"])
+    def test_a_first_line_that_is_not_the_first_is_refused(self, script: str) -> None:
+        with pytest.raises(SpecError, match="what runs the script is said in its first line"):
+            slurm_options.batch_lines(slurm_options.runnable(script))
+
+    def test_a_first_line_that_holds_another_is_refused(self) -> None:
+        with pytest.raises(SpecError, match=r"its first line, .* carriage return"):
+            slurm_options.runnable("#!/bin/sh\r#SBATCH --nodes=2\necho\n")
 
     @pytest.mark.parametrize("script", ["", " \n", "a\0b"])
     def test_an_empty_script_is_refused(self, script: str) -> None:
@@ -368,34 +442,43 @@ class TestOutput:
         assert lines.take("thrü".encode(), is_all=True) == ["thrü"]
         assert lines.offset == 13
 
-    @pytest.mark.parametrize(
-        ("text", "result"),
-        [
-            (b"", None),
-            (b" \n", None),
-            (b'{"loss": 1}', {"loss": 1}),
-            (b"word\n", "word"),
-            (b"x" * 5000, "x" * 4096),
-        ],
-    )
-    def test_a_result_is_json_or_else_text(self, text: bytes, result: Any) -> None:
-        assert slurm.result_of(text) == result
-
 
 class TestPrograms:
     """The programs are run by a real shell, where Slurm is played by functions that say what is written for them."""
 
     def run(self, program: str, home: Path, **commands: str) -> bytes:
+        usual = {"sbatch": "exit 9", "squeue": "exit 0", "scontrol": "exit 1", "scancel": "exit 1"}
+        return self.run_with_path(program, home, "/usr/bin:/bin", **{**usual, **commands})
+
+    def run_without_slurm(self, program: str, home: Path, **commands: str) -> bytes:
+        """Run a program where there are none of Slurm's commands but those that are given."""
+        return self.run_with_path(program.replace(". /etc/profile", ":"), home, self.without_slurm(home), **commands)
+
+    def run_with_path(self, program: str, home: Path, path: str, **commands: str) -> bytes:
         folder = home / "bin"
-        folder.mkdir(exist_ok=True)
-        for name, script in {"sbatch": "exit 9", "squeue": "exit 0", "scontrol": "exit 1", **commands}.items():
-            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-            (folder / name).chmod(0o755)
-        environment = {"HOME": str(home), "PATH": f"{folder}:/usr/bin:/bin"}
+        self.write(folder, **commands)
+        environment = {"HOME": str(home), "PATH": f"{folder}:{path}"}
         done = subprocess.run(
             ["/bin/sh"], input=program.encode(), env=environment, capture_output=True, timeout=60, check=True
         )
         return done.stdout
+
+    def write(self, folder: Path, **commands: str) -> None:
+        folder.mkdir(exist_ok=True)
+        for name, script in commands.items():
+            (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (folder / name).chmod(0o755)
+
+    def without_slurm(self, home: Path) -> str:
+        """Return a folder with the usual commands, but none of a Slurm that is installed on this machine."""
+        folder = home / "usual"
+        folder.mkdir()
+        usual = "cat chmod env flock grep head id ls mkdir mv rm sed sh sort tail timeout touch tr wc"
+        for name in usual.split():
+            found = shutil.which(name, path="/usr/bin:/bin")
+            assert found is not None
+            (folder / name).symlink_to(found)
+        return str(folder)
 
     def submit(self, home: Path, job: SlurmJob = JOB, **commands: str) -> slurm_programs.Submitted:
         what = slurm_programs.Submission(
@@ -469,6 +552,109 @@ class TestPrograms:
         answer = self.run(cancel, tmp_path, scancel='echo "$1" >"$HOME/cancelled"', **commands)
         assert slurm_programs.read_trouble(answer) == ""
         assert (tmp_path / "cancelled").read_text() == "17\n"
+
+    def test_the_latest_job_is_cancelled_where_nobody_knows_which_it_is(self, tmp_path: Path) -> None:
+        for attempt in (9, 10):
+            self.submit(tmp_path, SlurmJob(DIGEST, attempt), sbatch=f"echo {attempt}7")
+        cancelled = tmp_path / "cancelled"
+        # In the first its end was told already; in the last it is cancelled already.
+        for concluded, seen in ((10, ""), (9, "107\n"), (0, "107\n")):
+            cancel = slurm_programs.cancel(SlurmJob(DIGEST, 0), concluded=concluded)
+            answer = self.run(cancel, tmp_path, scancel='echo "$1" >>"$HOME/cancelled"')
+            assert slurm_programs.read_trouble(answer) == ""
+            assert (cancelled.read_text() if cancelled.exists() else "") == seen
+
+    def test_the_latest_job_is_cancelled_by_its_name_too(self, tmp_path: Path) -> None:
+        self.submit(tmp_path, sbatch="exit 124")
+        squeue = f"echo '16 None x.{DIGEST}.1'; echo '17 None x.{DIGEST}.2'"
+        cancel = slurm_programs.cancel(SlurmJob(DIGEST, 0), token="try-1")
+        self.run(cancel, tmp_path, squeue=squeue, scancel='echo "$1" >"$HOME/cancelled"')
+        assert (tmp_path / "cancelled").read_text() == "17\n"
+
+    def test_before_the_first_attempt_there_is_nothing_to_cancel(self, tmp_path: Path) -> None:
+        cancel = slurm_programs.cancel(SlurmJob(DIGEST, 0), token="try-1")
+        answer = self.run(cancel, tmp_path, scancel='touch "$HOME/cancelled"')
+        assert slurm_programs.read_trouble(answer) == ""
+        assert not (tmp_path / "cancelled").exists()
+        assert self.submit(tmp_path, sbatch="echo 17").is_cancelled
+
+    @pytest.mark.parametrize("command", ["sbatch", "squeue"])
+    @pytest.mark.parametrize("status", [126, 127])
+    def test_a_command_that_the_login_host_lacks_is_named_with_what_to_do(
+        self, tmp_path: Path, command: str, status: int
+    ) -> None:
+        script = f"echo 'sh: {command}: not found' >&2; exit {status}"
+        submitted = self.submit(tmp_path, JOB, **{command: script})
+        assert f"no {command} in its PATH (sh: {command}: not found). Add the folder" in submitted.missing
+        assert not submitted.refusal
+        assert not submitted.trouble
+
+    def test_what_cannot_be_cancelled_is_not_submitted(self, tmp_path: Path) -> None:
+        what = slurm_programs.Submission("x", "#!/bin/sh\n")
+        commands = {"sbatch": 'touch "$HOME/asked"; echo 17', "squeue": "exit 0", "scontrol": "exit 1"}
+        answer = self.run_without_slurm(slurm_programs.submit(JOB, what, token="x"), tmp_path, **commands)
+        assert "no scancel in its PATH. Add" in slurm_programs.read_submitted(answer).missing
+        assert not (tmp_path / "asked").exists()
+
+    def test_a_cancellation_without_the_command_is_told(self, tmp_path: Path) -> None:
+        answer = self.run(slurm_programs.cancel(JOB), tmp_path, scancel="exit 127")
+        assert "the login host has no scancel in its PATH" in slurm_programs.read_trouble(answer)
+
+    def test_slurm_is_found_where_the_users_profile_knows_it(self, tmp_path: Path) -> None:
+        folder = tmp_path / "slurm"
+        self.write(folder, sbatch="echo 17", squeue="exit 0", scontrol="exit 1", scancel="exit 0")
+        (tmp_path / ".profile").write_text(f'echo Welcome; PATH="{folder}"\n')
+        what = slurm_programs.Submission("x", "#!/bin/sh\n")
+        answer = self.run_without_slurm(slurm_programs.submit(JOB, what, token="x"), tmp_path)
+        assert slurm_programs.read_submitted(answer).job_id == "17"
+
+    def test_the_environment_of_the_user_may_bear_any_name(self, tmp_path: Path) -> None:
+        names = [
+            "timeout",
+            "folder",
+            "sbatch",
+            "job",
+            "status",
+            "answer",
+            "output",
+            "key",
+            "PATH",
+            "IFS",
+            "UID",
+            "PPID",
+        ]
+        what = slurm_programs.Submission("x", "#!/bin/sh\n", env=dict.fromkeys(names, "theirs"))
+        sbatch = '/usr/bin/env >"$HOME/seen"; echo 17'
+        answer = self.run(slurm_programs.submit(JOB, what, token="x"), tmp_path, sbatch=sbatch)
+        assert slurm_programs.read_submitted(answer) == slurm_programs.Submitted("17", is_new=True)
+        assert (self.folder(tmp_path) / "job_id").read_text() == "17\n"
+        seen = (tmp_path / "seen").read_text().splitlines()
+        assert [name for name in names[:-3] if f"{name}=theirs" not in seen] == []
+
+    def test_the_job_leaves_the_users_variables_alone(self, tmp_path: Path) -> None:
+        batch = slurm_programs.Submission("x", "x").batch_script
+        names = {name.partition("=")[0] for name in re.findall(r"^\s*([A-Za-z_]+=)", batch, re.MULTILINE)}
+        assert all(name.lower().startswith("together_") for name in names)
+        names |= {"folder", "signal", "again", "status", "child", "waited", "name"}
+        theirs = {name: "theirs" for name in names if not name.lower().startswith("together_")}
+        (tmp_path / "script").write_text("#!/bin/sh\n/usr/bin/env\n")
+        (tmp_path / "script").chmod(0o755)
+        (tmp_path / "batch").write_text(batch)
+        done = subprocess.run(
+            ["/bin/sh", tmp_path / "batch", tmp_path],
+            env=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert {f"{name}=theirs" for name in theirs} <= set(done.stdout.splitlines())
+
+    def test_a_look_at_a_slurm_that_does_not_answer_brings_its_words(self, tmp_path: Path) -> None:
+        self.submit(tmp_path, sbatch="echo 17")
+        commands = {"scontrol": "echo 'slurm_load_jobs error: Socket timed out' >&2; exit 1"}
+        look = slurm_programs.read_look(self.run(slurm_programs.look(JOB, offset=None), tmp_path, **commands), JOB)
+        assert look == Look(None, complaint="slurm_load_jobs error: Socket timed out")
 
     def test_while_the_queue_is_not_told_nobody_says_that_there_is_nothing_to_cancel(self, tmp_path: Path) -> None:
         answer = self.run(slurm_programs.cancel(SlurmJob(DIGEST, 2)), tmp_path, squeue="echo >&2 down; exit 1")
@@ -547,9 +733,11 @@ class TestPrograms:
 
     def test_a_result_is_read_up_to_its_largest_size(self, tmp_path: Path) -> None:
         self.submit(tmp_path, sbatch="echo 17")
-        assert slurm_programs.read_result(self.run(slurm_programs.result(JOB), tmp_path)) == b""
+        assert slurm_programs.read_result(self.run(slurm_programs.result(JOB), tmp_path)) == ""
         (self.folder(tmp_path) / "result").write_bytes(b"x" * 5000)
-        assert slurm_programs.read_result(self.run(slurm_programs.result(JOB), tmp_path)) == b"x" * 4096
+        assert slurm_programs.read_result(self.run(slurm_programs.result(JOB), tmp_path)) == "x" * 4096
+        (self.folder(tmp_path) / "result").write_bytes(b" w\xff\n")
+        assert slurm_programs.read_result(self.run(slurm_programs.result(JOB), tmp_path)) == "w\ufffd"
 
     @pytest.mark.parametrize(
         ("signals", "script", "record"),

@@ -19,6 +19,10 @@ from airflow_provider_together.exceptions import SpecError
 _CLUSTERS = "/v1/compute/clusters"
 _VOLUMES = "/v1/compute/clusters/storage/volumes"
 
+#: GiB of shared memory of a Slurm cluster where none is given. This API requires the field and documents no usual
+#: value; the other API lacks the field, and the same DAG has to run on both. It limits /dev/shm and costs nothing.
+DEFAULT_SLURM_SHM_SIZE_GIB = 64
+
 
 class Compute:
     """
@@ -37,9 +41,13 @@ class Compute:
         """See :class:`~airflow_provider_together.api.dialects.Dialect`."""
         if spec.billing_type == "RESERVED" and spec.duration_days is None and spec.reservation_end_time is None:
             raise SpecError(["duration_days is missing: billing_type='RESERVED' needs to know for how long"])
+        body, note = self._owned(spec.given()), ""
         if spec.cluster_type == "SLURM" and spec.slurm_shm_size_gib is None:
-            raise SpecError([f"slurm_shm_size_gib is missing: the {self.name} API wants it for cluster_type='SLURM'"])
-        body = self._owned(spec.given())
+            body["slurm_shm_size_gib"] = DEFAULT_SLURM_SHM_SIZE_GIB
+            note = (
+                f"slurm_shm_size_gib is not given, and the {self.name} API requires it for cluster_type='SLURM': "
+                f"asking for {DEFAULT_SLURM_SHM_SIZE_GIB} GiB of shared memory."
+            )
         if (driver_version := body.pop("driver_version", None)) is not None:
             body["cuda_version"], body["nvidia_driver_version"] = wire.split_driver_version(driver_version)
         if spec.shared_volume is not None:
@@ -51,6 +59,7 @@ class Compute:
             body=body,
             read=_read_cluster,
             is_repeatable=False,
+            note=note,
         )
 
     def get_cluster(self, cluster_id: str) -> Call[Cluster]:

@@ -88,10 +88,20 @@ def test_an_on_demand_cluster_needs_no_duration() -> None:
     assert "duration_days" not in body_with(duration_days=None)
 
 
-def test_slurm_needs_the_size_of_its_shared_memory() -> None:
-    with pytest.raises(SpecError, match=r"^slurm_shm_size_gib is missing"):
-        DIALECT.create_cluster(spec_with(cluster_type="SLURM"))
-    assert body_with(cluster_type="SLURM", slurm_shm_size_gib=64)["slurm_shm_size_gib"] == 64
+def test_slurm_gets_shared_memory_where_nobody_says_how_much_and_a_note_says_so() -> None:
+    call = DIALECT.create_cluster(spec_with(cluster_type="SLURM"))
+    assert call.body is not None
+    assert call.body["slurm_shm_size_gib"] == 64
+    assert "slurm_shm_size_gib is not given" in call.note
+    assert "asking for 64 GiB" in call.note
+
+
+@pytest.mark.parametrize("given", [{"cluster_type": "SLURM", "slurm_shm_size_gib": 32}, {"cluster_type": "KUBERNETES"}])
+def test_the_shared_memory_that_is_given_is_sent_as_it_is(given: dict[str, Any]) -> None:
+    call = DIALECT.create_cluster(spec_with(**given))
+    assert call.body is not None
+    assert call.body.get("slurm_shm_size_gib") == given.get("slurm_shm_size_gib")
+    assert call.note == ""
 
 
 def test_fields_of_this_api_alone_are_sent_as_given() -> None:
