@@ -34,6 +34,30 @@ def is_literal(value: Any) -> bool:
     return isinstance(value, (int, float, date))
 
 
+def is_nothing(value: Any) -> bool:
+    """Whether a value says nothing: None, blank text, or the word ``None``, which Jinja writes for what is missing."""
+    return value is None or (isinstance(value, str) and value.strip().lower() in {"", "none"})
+
+
+def identifier(name: str, value: Any) -> str:
+    """
+    Return the text of an id or a name, without blanks around it.
+
+    :param name: the parameter, for the message.
+    :param value: the value as it was rendered.
+    :raises SpecError: if it is None, blank, the word ``None`` in any case, or not a text.
+    """
+    if is_nothing(value):
+        fault = (
+            f"{name}={value!r} is wrong: it has no value. If it is a template or the output of another task, that "
+            "rendered to nothing: check the task id, key or param that it names"
+        )
+        raise SpecError([fault])
+    if not isinstance(value, str):
+        raise SpecError([f"{name}={value!r} is wrong: give text, not {type(value).__name__}"])
+    return value.strip()
+
+
 def default_deferrable(deferrable: bool | str | None) -> bool:
     """Return the operator's setting, or the one of ``[operators] default_deferrable``."""
     if deferrable is None:
