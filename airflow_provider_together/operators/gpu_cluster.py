@@ -8,7 +8,7 @@ is rendered, always before a request is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -21,13 +21,24 @@ from airflow_provider_together.compat import (
     TaskDeferralTimeout,
     goes_on_without,
 )
-from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.exceptions import NotFoundError, TogetherError
 from airflow_provider_together.hooks.deferral import look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
-from airflow_provider_together.parameters import choice, is_literal, seconds_of, truth_of
+from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
+    fields_of,
+    is_literal,
+    one_of,
+    optional,
+    seconds_of,
+    truth_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -91,7 +102,15 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         "wait_for_completion",
     )
     spec_class: ClassVar[type[Spec] | None] = ClusterSpec
-    flags: ClassVar[Sequence[str]] = (*ReadyWaitingOperator.flags, "delete_on_failure", "sweep_expired")
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        **fields_of(ClusterSpec),
+        "cluster_name": optional(fields_of(ClusterSpec)["cluster_name"]),
+        "max_lifetime": optional(DURATION),
+        "if_exists": optional(one_of("adopt", "fail")),
+        "delete_on_failure": FLAG,
+        "sweep_expired": FLAG,
+        "wait_for_completion": FLAG,
+    }
     makes_clusters = True
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
@@ -168,25 +187,22 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self._ti: Any = None
         self.check_parameters()
 
-    def check_parameters(self) -> None:
-        """See :meth:`TogetherOperator.check_parameters`."""
-        super().check_parameters()
-        choice("if_exists", self.if_exists, (None, "adopt", "fail"))
-        if self.max_lifetime is not None:
-            if isinstance(self.max_lifetime, timedelta) or is_literal(self.max_lifetime):
-                seconds_of("max_lifetime", self.max_lifetime)
-            if self.cluster_name is not None:
-                fault = (
-                    f"max_lifetime={self.max_lifetime!r} cannot be kept with cluster_name={self.cluster_name!r}: "
-                    "only a name that is made carries an end of life; leave one of them out"
-                )
-                raise SpecError([fault])
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        problems = ClusterSpec.conflicts(given)
+        if "max_lifetime" in given and "cluster_name" in given:
+            problems.append(
+                f"max_lifetime={given['max_lifetime']!r} cannot be kept with cluster_name={given['cluster_name']!r}: "
+                "only a name that is made carries an end of life; leave one of them out"
+            )
+        return problems + _lifetime_conflicts(given)
 
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
-            self.check_parameters()  # all of them, before one that is read late finds a cluster already made
+            self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
             try:
                 return self._create_and_wait(context)
             except TaskKilledError:
@@ -360,6 +376,11 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         "wait_for_completion",
     )
     spec_class: ClassVar[type[Spec] | None] = ClusterUpdate
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        **fields_of(ClusterUpdate),
+        "wait_for_completion": FLAG,
+    }
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
         self,
@@ -389,13 +410,18 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         self.wait_for_completion = wait_for_completion
         self.check_parameters()
 
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        if given.keys().isdisjoint(ClusterUpdate.model_fields):
+            return ["nothing to change: give num_gpus or another field of the cluster"]
+        return []
+
     def execute(self, context: Context) -> str:
         """Change the cluster; wait for it if asked to."""
         with task_failures():
-            self.check_parameters()
+            self.check_rendered_parameters()
             change = ClusterUpdate.parse(self.parameters())
-            if not change.given():
-                raise SpecError(["nothing to change: give num_gpus or another field of the cluster"])
             self.publish_link(context, self.cluster_id)
             client = self.hook.client
             cluster = client.send(client.dialect.update_cluster(self.cluster_id, change), sleep=self.sleep)
@@ -411,6 +437,28 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         """Go on after the triggerer has waited."""
         with task_failures():
             return _ready_or_raise(*look_of(event, cluster_id=self.cluster_id))
+
+
+def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if a cluster would end while it is waited for, or be kept for longer than it is rented."""
+    known = {name: value for name, value in given.items() if is_literal(value)}
+    if "max_lifetime" not in known:
+        return []
+    max_lifetime, billing_type = known["max_lifetime"], known.get("billing_type")
+    seconds = seconds_of("max_lifetime", max_lifetime)
+    problems = []
+    if billing_type == "ON_DEMAND" and seconds > 86400 * float(known.get("duration_days", "inf")):
+        problems.append(
+            f"max_lifetime={max_lifetime!r} is longer than duration_days={known['duration_days']!r}, for which the "
+            "cluster is rented: give a shorter max_lifetime or more duration_days"
+        )
+    waits = truth_of("wait_for_completion", known.get("wait_for_completion", False))
+    if waits and "timeout" in known and seconds < seconds_of("timeout", known["timeout"]):
+        problems.append(
+            f"max_lifetime={max_lifetime!r} is shorter than timeout={known['timeout']!r}: the cluster would be deleted "
+            "as expired while this task still waits until it is READY; give a longer max_lifetime or a shorter timeout"
+        )
+    return problems
 
 
 def _ready_or_raise(cluster_id: str, verdict: Verdict, word: str) -> str:

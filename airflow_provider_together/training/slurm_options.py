@@ -36,6 +36,10 @@ _RESERVED = {
 }
 #: Those that a script may have in its ``#SBATCH`` lines, where the operator's own take precedence.
 _OVERRIDDEN = frozenset({"job-name", "J", "output", "o", "error", "e", "open-mode"})
+#: Environment variables by which sbatch finds another Slurm, beside those that begin with ``SBATCH_``.
+_OF_SBATCH = frozenset({"SLURM_CLUSTERS", "SLURM_CONF", "SLURM_CONF_SERVER"})
+#: Variables that a shell does not let anybody set.
+_OF_SHELL = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
 
 def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
@@ -48,7 +52,7 @@ def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]
     if isinstance(options, Mapping):
         words = [_option(name, value) for name, value in options.items() if value is not None and value is not False]
     elif options is None or isinstance(options, (list, tuple)):
-        words = [str(word) for word in options or ()]
+        words = [str(word) if isinstance(word, (str, int, float)) else "" for word in options or ()]
     else:
         raise SpecError([f"sbatch_options={options!r} is wrong: give a dictionary of options, or a list of words"])
     problems = [f"sbatch_options: {word!r} is wrong: {fault}" for word in words if (fault := _fault(word))]
@@ -57,20 +61,28 @@ def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]
     return words
 
 
-def _option(name: str, value: Any) -> str:
-    name = str(name).lstrip("-")
-    if len(name) == 1:
-        return f"-{name}" if value is True else f"-{name}{value}"
-    name = name.replace("_", "-")
-    return f"--{name}" if value is True else f"--{name}={value}"
+def _option(name: Any, value: Any) -> str:
+    option = str(name).lstrip("-")
+    option = option if len(option) == 1 else option.replace("_", "-")
+    if not re.fullmatch(r"[A-Za-z]|[a-z][a-z0-9-]+", option, re.ASCII):
+        raise SpecError([f"sbatch_options: {name!r} is wrong: it is no option of sbatch"])
+    if not isinstance(value, (str, int, float)):
+        raise SpecError([f"sbatch_options: {name!r} is wrong: its value is {value!r}, give text or a number"])
+    if len(option) == 1:
+        return f"-{option}" if value is True else f"-{option}{value}"
+    return f"--{option}" if value is True else f"--{option}={value}"
 
 
 def _fault(word: str, *, allowed: frozenset[str] = frozenset()) -> str:
-    match = re.match(r"--([a-z0-9-]+)|-([A-Za-z])", word, re.ASCII)
+    if not word or not word.isprintable():
+        return "it is no option of sbatch: it is empty, or holds a line end or another control character"
+    match = re.match(r"--([a-z0-9-]+)(?:=|$)|-([A-Za-z])", word, re.ASCII)
     if match is None:
-        return "" if word and not word.startswith("-") and "\0" not in word else "it is no option of sbatch"
+        return "it is no option of sbatch" if word.startswith("-") else ""
     name = match[1] or match[2]
-    return "" if name in allowed else _RESERVED.get(name, "")
+    # sbatch takes any beginning of a long option's name that no other option begins with.
+    meant = [option for option in _RESERVED if option == name or (len(name) > 1 and option.startswith(name))]
+    return "" if allowed.issuperset(meant) else _RESERVED[meant[0]]
 
 
 def batch_lines(script: str) -> list[str]:
@@ -129,18 +141,34 @@ def checked_environment(env: Mapping[str, Any] | None, options: Sequence[str]) -
     Check the environment of a job.
 
     :param options: words for sbatch, which may say that nothing of the environment is to be exported.
-    :raises SpecError: if a name cannot be one, or if the job would not get it.
+    :raises SpecError: if a name cannot be one, if it changes what sbatch does, or if the job would not get it.
     """
-    given = {str(name): str(value) for name, value in (env or {}).items()}
-    problems = [
-        f"env: {name!r} is no name of an environment variable"
-        for name in given
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)
-    ]
-    problems += [f"env: the value of {name!r} holds a zero byte" for name, value in given.items() if "\0" in value]
-    exports = [word for word in options if word.startswith("--export=")]
-    if given and exports and "ALL" not in exports[-1].removeprefix("--export=").split(","):
-        problems.append(f"env and sbatch_options {exports[-1]!r} exclude each other: the job would not get env")
+    if env is not None and not isinstance(env, Mapping):
+        raise SpecError([f"env={env!r} is wrong: give a dictionary of names and texts"])
+    problems = [fault for name, value in (env or {}).items() if (fault := _fault_of_variable(name, value))]
+    problems += export_conflicts(env, options)
     if problems:
         raise SpecError(problems)
-    return given
+    return {str(name): str(value) for name, value in (env or {}).items()}
+
+
+def export_conflicts(env: Mapping[str, Any] | None, options: Sequence[str]) -> list[str]:
+    """Return a sentence if sbatch's options say that the job does not get its environment."""
+    exports = [word for word in options if word.startswith("--export=")]
+    if env and exports and "ALL" not in exports[-1].removeprefix("--export=").split(","):
+        return [f"env and sbatch_options {exports[-1]!r} exclude each other: the job would not get env"]
+    return []
+
+
+def _fault_of_variable(name: Any, value: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
+        return f"env: {name!r} is no name of an environment variable"
+    if not isinstance(value, (str, int, float)):
+        return f"env: {name!r} has the value {value!r}: give text or a number"
+    if "\0" in str(value):
+        return f"env: the value of {name!r} holds a zero byte"
+    if name.startswith("SBATCH_") or name in _OF_SBATCH:
+        return f"env: {name!r} would change what sbatch does: give sbatch_options"
+    if name in _OF_SHELL:
+        return f"env: {name!r} cannot be set: it is the shell's own"
+    return ""

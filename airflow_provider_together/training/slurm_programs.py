@@ -192,9 +192,11 @@ case $output in /*) ;; '~/'*) output=$HOME/${{output#??}} ;; *) output=$HOME/$ou
 keep "$folder/output_path" "$output" || {{ tell trouble "the folder $folder cannot be written to"; return; }}
 sbatch=$(command -v sbatch)
 set -- {options} --output="$output" --error="$output" "$folder/batch" "$folder"
-answer=$(
-{exports}slurm "$sbatch" "$@" 2>"$folder/sbatch" 9>&-
-)
+# Without a variable of this program between the job's and the command, since the job's may have the same names.
+set -- "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"
+answer=$({{
+{exports}"$@"
+}} 2>"$folder/sbatch" 9>&-)
 status=$?
 job=${{answer%%;*}}
 job=$(printf '%s\\n' "$job" | tail -n 1)

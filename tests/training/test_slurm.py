@@ -302,6 +302,13 @@ class TestOptions:
             ({"wrap": "true"}, "give script"),
             (["--"], "no option of sbatch"),
             ([""], "no option of sbatch"),
+            ([None], "no option of sbatch"),
+            ({"comment --nodes": "x"}, "no option of sbatch"),
+            ({"comment": "a\nb"}, "line end"),
+            (["--comment=a\nb"], "line end"),
+            (["--comment --nodes=2"], "no option of sbatch"),
+            ({"nodes": [1, 2]}, "give text or a number"),
+            (["--arr=1-2"], "a job array is many jobs"),
             ("--nodes=2", "give a dictionary"),
         ],
     )
