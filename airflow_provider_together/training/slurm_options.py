@@ -38,6 +38,8 @@ _RESERVED = {
 _OVERRIDDEN = frozenset({"job-name", "J", "output", "o", "error", "e", "open-mode"})
 #: Environment variables by which sbatch finds another Slurm, beside those that begin with ``SBATCH_``.
 _OF_SBATCH = frozenset({"SLURM_CLUSTERS", "SLURM_CONF", "SLURM_CONF_SERVER"})
+#: Variables of the program that runs the script, which would change them on the way to it.
+OF_BATCH = frozenset({"TOGETHER_RESULT_PATH", "again", "child", "folder", "name", "signal", "status", "waited"})
 #: Variables that a shell does not let anybody set.
 _OF_SHELL = frozenset({"BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
@@ -169,6 +171,6 @@ def _fault_of_variable(name: Any, value: Any) -> str:
         return f"env: the value of {name!r} holds a zero byte"
     if name.startswith("SBATCH_") or name in _OF_SBATCH:
         return f"env: {name!r} would change what sbatch does: give sbatch_options"
-    if name in _OF_SHELL:
-        return f"env: {name!r} cannot be set: it is the shell's own"
+    if name in _OF_SHELL or name in OF_BATCH:
+        return f"env: {name!r} would not reach the script: it is a variable of the shell that runs it, choose another"
     return ""
