@@ -57,7 +57,8 @@ def _check_environment(name: str, value: Any) -> None:
     if not isinstance(value, (list, tuple)):
         check({name: value})
     elif wrong := [one for one in value if not isinstance(getattr(one, "value", 0), (str, type(None)))]:
-        raise SpecError([f"{name}: {wrong[0]!r} is wrong: give a mapping of texts, or V1EnvVar with a text for value"])
+        names = ", ".join(repr(getattr(one, "name", type(one).__name__)) for one in wrong)  # a value may be a secret
+        raise SpecError([f"{name}: {names} is wrong: give a mapping of texts, or V1EnvVar with a text for value"])
 
 
 class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):

@@ -74,12 +74,20 @@ def check(values: Mapping[str, Any]) -> None:
     :raises SpecError: naming each that is wrong, its value and what is allowed.
     """
     problems = [
-        f"{name}={value!r} is wrong: {_CHECKS[name][1]}"
+        f"{name}={_shown(name, value)} is wrong: {_CHECKS[name][1]}"
         for name, value in values.items()
         if value is not None and name in _CHECKS and not _CHECKS[name][0](value)
     ]
     if problems:
         raise SpecError(problems)
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a value for a message; of an environment, which may hold secrets, only names and types."""
+    if name != "env_vars":
+        return repr(value)
+    items = value.items() if isinstance(value, Mapping) else ()
+    return f"{type(value).__name__}({', '.join(f'{key!r}: {type(item).__name__}' for key, item in items)})"
 
 
 def count_of(value: Any) -> int | None:

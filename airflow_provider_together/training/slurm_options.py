@@ -146,7 +146,7 @@ def checked_environment(env: Mapping[str, Any] | None, options: Sequence[str]) -
     :raises SpecError: if a name cannot be one, if it changes what sbatch does, or if the job would not get it.
     """
     if env is not None and not isinstance(env, Mapping):
-        raise SpecError([f"env={env!r} is wrong: give a dictionary of names and texts"])
+        raise SpecError([f"env: {type(env).__name__} is wrong: give a dictionary of names and texts"])
     problems = [fault for name, value in (env or {}).items() if (fault := _fault_of_variable(name, value))]
     problems += export_conflicts(env, options)
     if problems:
@@ -166,7 +166,7 @@ def _fault_of_variable(name: Any, value: Any) -> str:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
         return f"env: {name!r} is no name of an environment variable"
     if not isinstance(value, (str, int, float)):
-        return f"env: {name!r} has the value {value!r}: give text or a number"
+        return f"env: the value of {name!r} is of type {type(value).__name__}: give text or a number"
     if "\0" in str(value):
         return f"env: the value of {name!r} holds a zero byte"
     if name.startswith("SBATCH_") or name in _OF_SBATCH:

@@ -68,6 +68,8 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         ("billing_type", "UNSPECIFIED", "ON_DEMAND"),
         ("cluster_type", "NOMAD", "SLURM"),
         ("cluster_name", " ", "there is no value in it"),
+        ("cluster_name", "None", "rendered to nothing"),
+        ("volume_id", " none", "rendered to nothing"),
         ("cluster_name", "a\nb", "control characters"),
         ("cluster_name", "a\x00", "control characters"),
         ("driver_version", "12.8", "CUDA_12_8_570"),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 from airflow.triggers.base import BaseTrigger
+from kubernetes.client import models as k8s  # type: ignore[import-untyped]
 
 import airflow_provider_together
 from airflow_provider_together.emulator import Emulator
@@ -356,6 +357,21 @@ def test_native_rendering_of_a_pod_is_the_same() -> None:
 def test_text_that_native_rendering_has_changed_is_told_as_such(of: Any, parameters: dict[str, Any]) -> None:
     with pytest.raises(SpecError, match="render_template_as_native_obj"):
         rendered(of, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("of", "name"),
+    [
+        (GPUClusterJobOperator, "env_vars"),
+        (kubernetes.GPUClusterPodOperator, "env_vars"),
+        (GPUClusterSlurmOperator, "env"),
+    ],
+)
+def test_a_secret_in_a_wrong_environment_is_not_told(of: Any, name: str) -> None:
+    for value in ({"TOKEN": {"key": "canary"}}, [k8s.V1EnvVar(name="TOKEN", value={"key": "canary"})], ["canary"]):
+        with pytest.raises(SpecError, match=name) as caught:
+            of(**arguments(of, **{name: value}))
+        assert "canary" not in str(caught.value)
 
 
 def test_what_somebody_else_has_changed_stays_changed() -> None:

@@ -98,13 +98,22 @@ def test_a_good_value_is_taken(name: str, value: Any) -> None:
     check({name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, value in WRONG if name != "env_vars"])
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any) -> None:
     with pytest.raises(SpecError) as caught:
         check({name: value})
     (problem,) = caught.value.problems
     assert problem.startswith(f"{name}={value!r} is wrong: ")
     assert len(problem.partition("is wrong: ")[2]) > 10
+
+
+@pytest.mark.parametrize("value", [value for name, value in WRONG if name == "env_vars"])
+def test_of_a_wrong_environment_no_value_is_told(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"^env_vars=(dict|list)\(.*\) is wrong: "):
+        check({"env_vars": value})
+    with pytest.raises(SpecError, match="'TOKEN': dict") as caught:
+        check({"env_vars": {"TOKEN": {"key": "canary"}}})
+    assert "canary" not in str(caught.value)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
