@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.operators.memory import OwnerMemory
 
+#: With one of these a cluster's end of life is not counted from now.
+_WITHOUT_END = ("cluster_name", "reservation_start_time")
+
 __all__ = ["CreateGPUClusterOperator", "DeleteGPUClusterOperator", "UpdateGPUClusterOperator"]
 
 
@@ -442,22 +445,24 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
 def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
     """Return a sentence if a cluster would end while it is waited for, or be kept for longer than it is rented."""
     known = {name: value for name, value in given.items() if is_literal(value)}
-    if "max_lifetime" not in known:
-        return []
-    max_lifetime, billing_type = known["max_lifetime"], known.get("billing_type")
-    seconds = seconds_of("max_lifetime", max_lifetime)
+    seconds: dict[str, float] = {}
+    if "max_lifetime" in known:
+        seconds["max_lifetime"] = seconds_of("max_lifetime", known["max_lifetime"])
+    if "duration_days" in known:
+        seconds["duration_days"] = 86400 * float(known["duration_days"])
     problems = []
-    if billing_type == "ON_DEMAND" and seconds > 86400 * float(known.get("duration_days", "inf")):
-        problems.append(
-            f"max_lifetime={max_lifetime!r} is longer than duration_days={known['duration_days']!r}, for which the "
-            "cluster is rented: give a shorter max_lifetime or more duration_days"
-        )
-    waits = truth_of("wait_for_completion", known.get("wait_for_completion", False))
-    if waits and "timeout" in known and seconds < seconds_of("timeout", known["timeout"]):
-        problems.append(
-            f"max_lifetime={max_lifetime!r} is shorter than timeout={known['timeout']!r}: the cluster would be deleted "
-            "as expired while this task still waits until it is READY; give a longer max_lifetime or a shorter timeout"
-        )
+    rented = seconds.get("duration_days", float("inf"))
+    if known.get("billing_type") == "ON_DEMAND" and seconds.get("max_lifetime", 0.0) > rented:
+        fault = f"max_lifetime={known['max_lifetime']!r} is longer than duration_days={known['duration_days']!r}"
+        problems.append(f"{fault}, for which the cluster is rented: give a shorter max_lifetime or more duration_days")
+    end = "max_lifetime" if "max_lifetime" in given else "duration_days"
+    # A name of the user's own carries no end, and a cluster that is scheduled is waited for from its start.
+    waits = given.keys().isdisjoint(_WITHOUT_END) and known.get("wait_for_completion", False)
+    timeout = known.get("timeout") if truth_of("wait_for_completion", waits) else None
+    if timeout is not None and seconds.get(end, float("inf")) < seconds_of("timeout", timeout):
+        fault = f"{end}={known[end]!r} is shorter than timeout={timeout!r}: the cluster would be deleted"
+        remedy = f"give a longer {end} or a shorter timeout"
+        problems.append(f"{fault} as expired while this task still waits until it is READY; {remedy}")
     return problems
 
 

@@ -88,7 +88,8 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
         poke_interval: float | timedelta = 15.0,
         **kwargs: Any,
     ) -> None:
-        check_values(self.parameter_kinds, {"poke_interval": poke_interval})  # before Airflow makes a number of it
+        # Before Airflow makes a number of it.
+        check_values(self.all_parameter_kinds(), {"poke_interval": poke_interval})
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.cluster_id = cast("str", cluster_id)
         self.together_conn_id = together_conn_id

@@ -246,6 +246,7 @@ def test_a_change_of_nothing_is_refused() -> None:
         ({"max_lifetime": timedelta(days=11 * 365), "duration_days": None}, "max_lifetime=.* ten years"),
         ({"max_lifetime": 1800, "wait_for_completion": True}, "max_lifetime=1800 is shorter than timeout="),
         ({"max_lifetime": 1800, "wait_for_completion": "true", "timeout": "3600"}, "is shorter than timeout='3600'"),
+        ({"wait_for_completion": True, "timeout": timedelta(days=2)}, "duration_days=1 is shorter than timeout="),
         ({"duration_days": 10**9}, "duration_days=1000000000"),
         ({"num_gpus": 8_000_000_000}, "num_gpus=8000000000"),
         ({"shared_volume": {"volume_name": "None", "size_tib": 1}}, "shared_volume.volume_name='None'"),
@@ -265,6 +266,9 @@ def test_a_life_that_cannot_be_is_refused(parameters: dict[str, Any], fault: str
         {"max_lifetime": timedelta(days=2), "duration_days": "{{ params.days }}"},
         {"max_lifetime": timedelta(days=2), "duration_days": 1, "billing_type": "RESERVED"},
         {"max_lifetime": "{{ params.seconds }}", "wait_for_completion": True},
+        {"max_lifetime": "{{ params.seconds }}", "wait_for_completion": True, "timeout": timedelta(days=2)},
+        {"cluster_name": "mine", "wait_for_completion": True, "timeout": timedelta(days=2)},
+        {"wait_for_completion": True, "timeout": timedelta(days=1)},
     ],
 )
 def test_a_life_that_can_be_is_accepted(parameters: dict[str, Any]) -> None:
