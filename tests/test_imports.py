@@ -38,8 +38,10 @@ LIGHT = {
     "hooks.single_flight",
     "hooks.together",
 }
+#: What those may bring in addition that check their parameters.
+CHECKED = {"api.missing", "parameters"}
 #: What those may bring in addition that hand a wait over to the triggerer.
-WAITING = {"api.verdict", "hooks.deferral", "hooks.failures", "links", "links.gpu_cluster", "parameters"}
+WAITING = {*CHECKED, "api.verdict", "hooks.deferral", "hooks.failures", "links", "links.gpu_cluster"}
 
 OPERATORS = {
     *LIGHT,
@@ -52,8 +54,8 @@ OPERATORS = {
     "operators.mapping",
     "operators.waiting",
 }
-SENSOR = {*LIGHT, *WAITING, "sensors", "sensors.gpu_cluster"}
-TRIGGER = {*LIGHT, "api.verdict", "hooks.ended_task", "triggers", "triggers.gpu_cluster"}
+SENSOR = {*LIGHT, *WAITING, "operators", "operators.mapping", "sensors", "sensors.gpu_cluster"}
+TRIGGER = {*LIGHT, *CHECKED, "api.verdict", "hooks.ended_task", "triggers", "triggers.gpu_cluster"}
 #: What operators have in common that train on a cluster.
 TRAINING = {*LIGHT, *WAITING, "operators", "operators.base", "operators.mapping", "training"}
 JOB = {*TRAINING, "api.naming", "operators.kubernetes", "training.job_name", "training.job_spec"}

@@ -3,7 +3,7 @@ What a user asks for: clusters and volumes to be made, and changes to them.
 
 Strict, so that a mistake is named before it costs money. It knows what is true in both dialects;
 what only one of them has is checked by that dialect. Nothing is checked that Together does not document.
-It imports :mod:`airflow_provider_together.exceptions` only.
+It imports :mod:`airflow_provider_together.exceptions` and what a missing value looks like only.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from airflow_provider_together.api.missing import MISSING, is_missing
 from airflow_provider_together.exceptions import SpecError
 
 GPUType = Literal[
@@ -34,12 +35,33 @@ ClusterType = Literal["KUBERNETES", "SLURM"]
 
 #: Together's GPU workers have eight GPUs each, and only whole workers are rented.
 GPUS_PER_NODE = 8
+#: What the numbers of a request are in Together's contracts.
+_INT32, _UINT32 = 2**31 - 1, 2**32 - 1
+#: Days that a cluster may be kept: ten years. More is a slip, and soon no date any more that a name could carry.
+LONGEST_DAYS = 3650
+
+
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        message = "input should be a valid integer, not a flag"
+        raise ValueError(message)  # noqa: TRY004 - pydantic takes a TypeError for a fault of ours
+    return value
+
+
+def _no_number(value: Any) -> Any:
+    if isinstance(value, (int, float)):
+        message = "input should be a date with its time and its timezone, not a number"
+        raise ValueError(message)  # noqa: TRY004 - see above
+    return value
+
+
+def _word(value: str) -> str:
+    if is_missing(value):
+        raise ValueError(MISSING)
+    return value
 
 
 def _printable_name(value: str) -> str:
-    if not value.strip():
-        message = "must not be blank"
-        raise ValueError(message)
     if any(unicodedata.category(letter) == "Cc" for letter in value):
         message = "must not hold control characters"
         raise ValueError(message)
@@ -64,11 +86,13 @@ def _json(value: Any) -> Any:
 
 JSONObject = Annotated[dict[str, Any], AfterValidator(_json)]
 DriverVersion = Annotated[str, AfterValidator(_driver_version)]
-Name = Annotated[str, AfterValidator(_printable_name)]
-GPUCount = Annotated[int, Field(gt=0, multiple_of=GPUS_PER_NODE)]
-SomeGPUs = Annotated[int, Field(ge=0, multiple_of=GPUS_PER_NODE)]
-Word = Annotated[str, Field(min_length=1)]
-TiB = Annotated[int, Field(gt=0)]
+Word = Annotated[str, Field(strict=True), AfterValidator(_word)]
+Name = Annotated[Word, AfterValidator(_printable_name)]
+Count = Annotated[int, BeforeValidator(_no_flag)]
+GPUCount = Annotated[Count, Field(gt=0, le=_INT32, multiple_of=GPUS_PER_NODE)]
+SomeGPUs = Annotated[Count, Field(ge=0, le=_INT32, multiple_of=GPUS_PER_NODE)]
+Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+TiB = Annotated[Count, Field(gt=0, le=_UINT32)]
 
 
 class Spec(BaseModel):
@@ -181,7 +205,7 @@ class ClusterSpec(Spec):
     num_gpus: GPUCount
     cluster_name: Name
     billing_type: BillingType
-    duration_days: Annotated[int, Field(ge=1)] | None = None
+    duration_days: Annotated[Count, Field(ge=1, le=LONGEST_DAYS)] | None = None
     driver_version: DriverVersion | None = None
     cluster_type: ClusterType | None = None
     shared_volume: SharedVolumeSpec | None = None
@@ -189,15 +213,15 @@ class ClusterSpec(Spec):
 
     nvidia_version_id: Word | None = None
     project_id: Word | None = None
-    reservation_start_time: AwareDatetime | None = None
-    reservation_end_time: AwareDatetime | None = None
+    reservation_start_time: Time | None = None
+    reservation_end_time: Time | None = None
     num_reserved_gpus: SomeGPUs | None = None
     num_preemptible_gpus: SomeGPUs | None = None
     num_capacity_pool_gpus: SomeGPUs | None = None
     capacity_pool_id: Word | None = None
     auto_scale: bool | None = None
     auto_scale_max_gpus: GPUCount | None = None
-    slurm_shm_size_gib: Annotated[int, Field(gt=0)] | None = None
+    slurm_shm_size_gib: Annotated[Count, Field(gt=0, le=_INT32)] | None = None
     slurm_image: Word | None = None
     install_traefik: bool | None = None
     add_ons: list[JSONObject] | None = None
@@ -244,7 +268,7 @@ class ClusterUpdate(Spec):
     num_reserved_gpus: SomeGPUs | None = None
     num_preemptible_gpus: SomeGPUs | None = None
     num_capacity_pool_gpus: SomeGPUs | None = None
-    reservation_end_time: AwareDatetime | None = None
+    reservation_end_time: Time | None = None
     add_ons: list[JSONObject] | None = None
     cluster_config: JSONObject | None = None
 
@@ -255,7 +279,8 @@ def _sentence(detail: ErrorDetails) -> str:
         return f"{field} is missing"
     if detail["type"] == "extra_forbidden":
         return f"{field} is not a field that Together knows"
-    reason = detail["msg"].removeprefix("Value error, ")
     value = detail["input"]
+    # Of a number, a date or a choice that rendered to nothing, too.
+    reason = MISSING if is_missing(value) else detail["msg"].removeprefix("Value error, ")
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return f"{field}={shown} is wrong: {reason[:1].lower()}{reason[1:]}"

@@ -11,7 +11,7 @@ methods that only a task calls, all but the specs, which check literal parameter
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -25,8 +25,8 @@ from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.mapping import CheckedPartial
-from airflow_provider_together.parameters import literals
+from airflow_provider_together.operators.mapping import CheckedOperator
+from airflow_provider_together.parameters import IDENTIFIER, Kind
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -52,7 +52,7 @@ class TaskKilledError(AirflowException):
     """Airflow has asked this task to end."""
 
 
-class TogetherOperator(BaseOperator):
+class TogetherOperator(CheckedOperator, BaseOperator):
     """
     Base of the operators.
 
@@ -63,6 +63,7 @@ class TogetherOperator(BaseOperator):
     operator_extra_links: Collection[BaseOperatorLink] = (GPUClusterLink(),)
     ui_color = "#e8f0fe"
 
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"together_conn_id": IDENTIFIER}
     #: The spec whose fields are parameters of the operator.
     spec_class: ClassVar[type[Spec] | None] = None
     #: Whether the operator makes clusters, and may have adopted one instead.
@@ -76,12 +77,6 @@ class TogetherOperator(BaseOperator):
         self._was_killed = False
         #: Whether a signal would strike while Airflow is asked something, so that its handler must not ask as well.
         self._is_asking_airflow = False
-
-    @classmethod
-    def partial(cls, **kwargs: Any) -> Any:
-        """Map the operator; what is given literally is checked at once, as for an unmapped one."""
-        partial = super().partial(**kwargs)
-        return partial if cls.spec_class is None else CheckedPartial(partial, cls.spec_class, kwargs)
 
     @cached_property
     def hook(self) -> TogetherHook:
@@ -104,15 +99,6 @@ class TogetherOperator(BaseOperator):
 
         with self._asking_airflow(is_asking=False):
             return self.hook.client.run(flow, note=take, sleep=self.sleep)
-
-    def check_parameters(self) -> None:
-        """
-        Check the parameters that are known: when the DAG is parsed the literal ones, and when the task runs all.
-
-        :raises SpecError: naming the field, its value and what is allowed.
-        """
-        if self.spec_class is not None:
-            self.spec_class.check(literals(vars(self), self.spec_class))
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields of the spec, as they were rendered."""

@@ -7,10 +7,10 @@ an id or a name, and no XCom.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import state_store
@@ -18,7 +18,16 @@ from airflow_provider_together.exceptions import NotFoundError, SpecError, Toget
 from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
-from airflow_provider_together.parameters import default_deferrable, seconds_of, truth_of
+from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
+    default_deferrable,
+    optional,
+    seconds_of,
+    truth_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -38,8 +47,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
     Deleting one that is gone already is a success. A ``cluster_name`` of your own that does not exist
     is an error, since it may be misspelt while the real one goes on costing money.
 
-    :param cluster_id: id of the cluster; may be left out, or be empty, if there is a name.
-    :param cluster_name: its name, for where no id is known.
+    :param cluster_id: id of the cluster.
+    :param cluster_name: instead of it, its name, for where no id is known.
     :param made_by: instead of both, the id of the task of this DAG that makes clusters. What it has made in this run,
         for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
@@ -52,6 +61,16 @@ class DeleteGPUClusterOperator(TogetherOperator):
     """
 
     adds_costs = False
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": optional(IDENTIFIER),
+        "cluster_name": optional(IDENTIFIER),
+        "made_by": optional(IDENTIFIER),
+        "delete_adopted": FLAG,
+        "delete_volumes": FLAG,
+        "deferrable": optional(FLAG),
+        "poll_interval": DURATION,
+        "timeout": DURATION,
+    }
     template_fields: Sequence[str] = (
         *TogetherOperator.template_fields,
         "cluster_id",
@@ -78,8 +97,6 @@ class DeleteGPUClusterOperator(TogetherOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if cluster_id is None and cluster_name is None and made_by is None:
-            raise SpecError(["cluster_id, cluster_name and made_by are all missing: give one of them"])
         self.cluster_id = cast("str | None", cluster_id)
         self.cluster_name = cluster_name
         self.made_by = made_by
@@ -88,6 +105,15 @@ class DeleteGPUClusterOperator(TogetherOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
+        self.check_parameters()
+
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        targets = [name for name in ("cluster_id", "cluster_name", "made_by") if name in given]
+        if not targets:
+            return ["cluster_id, cluster_name and made_by are all missing: give one of them"]
+        return [] if len(targets) == 1 else [f"{' and '.join(targets)} exclude each other: give one of them"]
 
     def execute(self, context: Context) -> None:
         """Delete, and wait for the proof."""

@@ -8,7 +8,7 @@ is rendered, always before a request is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -21,14 +21,24 @@ from airflow_provider_together.compat import (
     TaskDeferralTimeout,
     goes_on_without,
 )
-from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.exceptions import NotFoundError, TogetherError
 from airflow_provider_together.hooks.deferral import look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
-from airflow_provider_together.operators.surroundings import check_surroundings
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
-from airflow_provider_together.parameters import choice, is_literal, seconds_of, truth_of
+from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
+    fields_of,
+    is_literal,
+    one_of,
+    optional,
+    seconds_of,
+    truth_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -38,6 +48,9 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.identity import Creation, Record
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.operators.memory import OwnerMemory
+
+#: With one of these a cluster's end of life is not counted from now.
+_WITHOUT_END = ("cluster_name", "reservation_start_time")
 
 __all__ = ["CreateGPUClusterOperator", "DeleteGPUClusterOperator", "UpdateGPUClusterOperator"]
 
@@ -93,7 +106,15 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         "wait_for_completion",
     )
     spec_class: ClassVar[type[Spec] | None] = ClusterSpec
-    flags: ClassVar[Sequence[str]] = (*ReadyWaitingOperator.flags, "delete_on_failure", "sweep_expired")
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        **fields_of(ClusterSpec),
+        "cluster_name": optional(fields_of(ClusterSpec)["cluster_name"]),
+        "max_lifetime": optional(DURATION),
+        "if_exists": optional(one_of("adopt", "fail")),
+        "delete_on_failure": FLAG,
+        "sweep_expired": FLAG,
+        "wait_for_completion": FLAG,
+    }
     makes_clusters = True
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
@@ -170,25 +191,24 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self._ti: Any = None
         self.check_parameters()
 
-    def check_parameters(self) -> None:
-        """See :meth:`TogetherOperator.check_parameters`."""
-        super().check_parameters()
-        choice("if_exists", self.if_exists, (None, "adopt", "fail"))
-        if self.max_lifetime is not None:
-            if isinstance(self.max_lifetime, timedelta) or is_literal(self.max_lifetime):
-                seconds_of("max_lifetime", self.max_lifetime)
-            if self.cluster_name is not None:
-                fault = (
-                    f"max_lifetime={self.max_lifetime!r} cannot be kept with cluster_name={self.cluster_name!r}: "
-                    "only a name that is made carries an end of life; leave one of them out"
-                )
-                raise SpecError([fault])
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        problems = ClusterSpec.conflicts(given)
+        if "max_lifetime" in given and "cluster_name" in given:
+            problems.append(
+                f"max_lifetime={given['max_lifetime']!r} cannot be kept with cluster_name={given['cluster_name']!r}: "
+                "only a name that is made carries an end of life; leave one of them out"
+            )
+        return problems + _lifetime_conflicts(given)
 
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
+        from airflow_provider_together.operators.surroundings import check_surroundings  # noqa: PLC0415 - for a task only
+
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
-            self.check_parameters()  # all of them, before one that is read late finds a cluster already made
+            self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
             check_surroundings(self, self._ti)
             try:
                 return self._create_and_wait(context)
@@ -363,6 +383,11 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         "wait_for_completion",
     )
     spec_class: ClassVar[type[Spec] | None] = ClusterUpdate
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        **fields_of(ClusterUpdate),
+        "wait_for_completion": FLAG,
+    }
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
         self,
@@ -392,13 +417,18 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         self.wait_for_completion = wait_for_completion
         self.check_parameters()
 
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        if given.keys().isdisjoint(ClusterUpdate.model_fields):
+            return ["nothing to change: give num_gpus or another field of the cluster"]
+        return []
+
     def execute(self, context: Context) -> str:
         """Change the cluster; wait for it if asked to."""
         with task_failures():
-            self.check_parameters()
+            self.check_rendered_parameters()
             change = ClusterUpdate.parse(self.parameters())
-            if not change.given():
-                raise SpecError(["nothing to change: give num_gpus or another field of the cluster"])
             self.publish_link(context, self.cluster_id)
             client = self.hook.client
             cluster = client.send(client.dialect.update_cluster(self.cluster_id, change), sleep=self.sleep)
@@ -414,6 +444,30 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
         """Go on after the triggerer has waited."""
         with task_failures():
             return _ready_or_raise(*look_of(event, cluster_id=self.cluster_id))
+
+
+def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if a cluster would end while it is waited for, or be kept for longer than it is rented."""
+    known = {name: value for name, value in given.items() if is_literal(value)}
+    seconds: dict[str, float] = {}
+    if "max_lifetime" in known:
+        seconds["max_lifetime"] = seconds_of("max_lifetime", known["max_lifetime"])
+    if "duration_days" in known:
+        seconds["duration_days"] = 86400 * float(known["duration_days"])
+    problems = []
+    rented = seconds.get("duration_days", float("inf"))
+    if known.get("billing_type") == "ON_DEMAND" and seconds.get("max_lifetime", 0.0) > rented:
+        fault = f"max_lifetime={known['max_lifetime']!r} is longer than duration_days={known['duration_days']!r}"
+        problems.append(f"{fault}, for which the cluster is rented: give a shorter max_lifetime or more duration_days")
+    end = "max_lifetime" if "max_lifetime" in given else "duration_days"
+    # A name of the user's own carries no end, and a cluster that is scheduled is waited for from its start.
+    waits = given.keys().isdisjoint(_WITHOUT_END) and known.get("wait_for_completion", False)
+    timeout = known.get("timeout") if truth_of("wait_for_completion", waits) else None
+    if timeout is not None and seconds.get(end, float("inf")) < seconds_of("timeout", timeout):
+        fault = f"{end}={known[end]!r} is shorter than timeout={timeout!r}: the cluster would be deleted"
+        remedy = f"give a longer {end} or a shorter timeout"
+        problems.append(f"{fault} as expired while this task still waits until it is READY; {remedy}")
+    return problems
 
 
 def _ready_or_raise(cluster_id: str, verdict: Verdict, word: str) -> str:

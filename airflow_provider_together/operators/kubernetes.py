@@ -34,8 +34,18 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import check_extra, check_literals, default_deferrable, seconds_of, truth_of
-from airflow_provider_together.training.job_spec import JobParameters
+from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
+    check_extra,
+    default_deferrable,
+    optional,
+    seconds_of,
+    truth_of,
+)
+from airflow_provider_together.training import job_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +54,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_together.api.call import Flow, Note
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.api.specs import Spec
     from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
     from airflow_provider_together.operators.kubernetes_pod import GPUClusterPodOperator
     from airflow_provider_together.training.job_flows import Started
@@ -60,6 +69,8 @@ T = TypeVar("T")
 _KILL_TIMEOUT, _SECOND_KILL_TIMEOUT = 1.0, 10.0
 #: Seconds that the log of rank 0 gets to come to its end, once the job has; and where rank 0 has not ended itself.
 _LAST_LINES_SECONDS, _NO_END_SECONDS = 10.0, 0.5
+#: What a field of a job's spec is, which checks it.
+_FIELD = Kind(lambda name, value: job_spec.check({name: value}))
 #: XCom key of what a later part of the task must know of its job.
 _JOB_KEY = "job"
 
@@ -159,7 +170,37 @@ class GPUClusterJobOperator(TogetherOperator):
         "container_resources": "json",
     }
     adds_costs = False
-    spec_class: ClassVar[type[Spec] | None] = cast("Any", JobParameters)
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "image": IDENTIFIER,
+        "command": optional(_FIELD),
+        "arguments": optional(_FIELD),
+        "env_vars": optional(_FIELD),
+        "num_nodes": optional(_FIELD),
+        "gpus_per_node": optional(_FIELD),
+        "namespace": _FIELD,
+        "job_name": optional(_FIELD),
+        "shared_volume": optional(IDENTIFIER),
+        "shared_volume_mount_path": _FIELD,
+        "labels": optional(_FIELD),
+        "annotations": optional(_FIELD),
+        "image_pull_policy": optional(_FIELD),
+        "image_pull_secrets": optional(_FIELD),
+        "service_account_name": optional(IDENTIFIER),
+        "node_selector": optional(_FIELD),
+        "tolerations": optional(_FIELD),
+        "container_resources": optional(_FIELD),
+        "shm_size": optional(_FIELD),
+        "rdma_resource": optional(_FIELD),
+        "master_port": _FIELD,
+        "pod_template": optional(_FIELD),
+        "start_timeout": DURATION,
+        "timeout": optional(DURATION),
+        "poll_interval": DURATION,
+        "get_logs": FLAG,
+        "delete_on_finish": FLAG,
+        "deferrable": optional(FLAG),
+    }
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
@@ -231,15 +272,6 @@ class GPUClusterJobOperator(TogetherOperator):
         self._is_given_back = False
         self.check_parameters()
 
-    def check_parameters(self) -> None:
-        """See :meth:`TogetherOperator.check_parameters`."""
-        super().check_parameters()
-        check_literals(
-            vars(self),
-            durations=("start_timeout", "timeout", "poll_interval"),
-            flags=("deferrable", "get_logs", "delete_on_finish"),
-        )
-
     @cached_property
     def driver(self) -> KubernetesDriver:
         """What talks to the cluster's Kubernetes."""
@@ -253,7 +285,7 @@ class GPUClusterJobOperator(TogetherOperator):
         """Start the job, or adopt the one of an earlier try, and wait for its end."""
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
-            self.check_parameters()
+            self.check_rendered_parameters()
             self.publish_link(context, self.cluster_id)
             try:
                 return self._train(context)
@@ -328,7 +360,7 @@ class GPUClusterJobOperator(TogetherOperator):
         from airflow_provider_together.hooks.registry import deployment_of  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415
         from airflow_provider_together.training import cluster as offer  # noqa: PLC0415
-        from airflow_provider_together.training import job_name, job_spec  # noqa: PLC0415
+        from airflow_provider_together.training import job_name  # noqa: PLC0415
 
         anchor = str(getattr(context["ti"], "dag_version_id", None) or "")
         owner = owner_of(context, deployment=deployment_of(self.hook.settings, anchor=anchor))

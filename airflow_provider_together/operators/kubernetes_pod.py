@@ -7,9 +7,9 @@ when a pod fails. Kept apart, since importing the parent costs a DAG more than a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import BaseOperatorLink
@@ -24,7 +24,8 @@ from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
 from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.parameters import is_literal
+from airflow_provider_together.operators.mapping import CheckedOperator
+from airflow_provider_together.parameters import FLAG, IDENTIFIER, Kind, check_literals, optional
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.cluster import (
     check_cluster,
@@ -34,7 +35,7 @@ from airflow_provider_together.training.cluster import (
 )
 from airflow_provider_together.training.diagnosis import Diagnosis, diagnose
 from airflow_provider_together.training.job_flows import ensure_claim
-from airflow_provider_together.training.job_spec import GPU, check, count_of
+from airflow_provider_together.training.job_spec import GPU, check, count_of, texts_of, words_of
 from airflow_provider_together.training.manifests import shared_mount, shared_volume, with_gpus
 from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger
 
@@ -47,9 +48,20 @@ if TYPE_CHECKING:
 #: Parameters of the parent that lead to a cluster by a connection or a file.
 _WAYS_TO_A_CLUSTER = ("kubernetes_conn_id", "config_file", "in_cluster")
 _OWN_FIELDS = ("cluster_id", "num_gpus", "shared_volume", "shared_volume_mount_path")
+#: What a field of a job's spec is, which checks it.
+_FIELD = Kind(lambda name, value: check({name: value}))
 
 
-class GPUClusterPodOperator(KubernetesPodOperator):
+def _check_environment(name: str, value: Any) -> None:
+    """Check a mapping, or the objects of Kubernetes that the parent takes as well."""
+    if not isinstance(value, (list, tuple)):
+        check({name: value})
+    elif wrong := [one for one in value if not isinstance(getattr(one, "value", 0), (str, type(None)))]:
+        names = ", ".join(repr(getattr(one, "name", type(one).__name__)) for one in wrong)  # a value may be a secret
+        raise SpecError([f"{name}: {names} is wrong: give a mapping of texts, or V1EnvVar with a text for value"])
+
+
+class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
     """
     Run a container on a GPU cluster, as Airflow's ``KubernetesPodOperator`` runs one elsewhere.
 
@@ -73,6 +85,23 @@ class GPUClusterPodOperator(KubernetesPodOperator):
     )
     operator_extra_links: Collection[BaseOperatorLink] = (GPUClusterLink(),)
     ui_color = "#e8f0fe"
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "together_conn_id": IDENTIFIER,
+        "num_gpus": optional(_FIELD),
+        "shared_volume": optional(IDENTIFIER),
+        "shared_volume_mount_path": _FIELD,
+        "log_pod_spec_on_failure": FLAG,
+        # Of the parent's those that Kubernetes would refuse only when the cluster is rented.
+        "namespace": optional(_FIELD),
+        "image": optional(IDENTIFIER),
+        "cmds": optional(_FIELD),
+        "arguments": optional(_FIELD),
+        "env_vars": optional(Kind(_check_environment)),
+        "labels": optional(_FIELD),
+        "annotations": optional(_FIELD),
+        "node_selector": optional(_FIELD),
+    }
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
@@ -85,6 +114,7 @@ class GPUClusterPodOperator(KubernetesPodOperator):
         log_pod_spec_on_failure: bool = False,
         **kwargs: Any,
     ) -> None:
+        check_literals(self.all_parameter_kinds(), kwargs)  # before the parent takes what is empty for not given
         given = [name for name in _WAYS_TO_A_CLUSTER if kwargs.pop(name, None) is not None]
         super().__init__(
             kubernetes_conn_id=None,
@@ -101,7 +131,18 @@ class GPUClusterPodOperator(KubernetesPodOperator):
         self.shared_volume = shared_volume
         self.shared_volume_mount_path = shared_volume_mount_path
         self._cluster: Cluster | None = None
-        check({name: getattr(self, name) for name in _OWN_FIELDS if is_literal(getattr(self, name))})
+        self.check_parameters()
+
+    def check_rendered_parameters(self) -> None:
+        """Check all parameters, and make texts of numbers and flags where Kubernetes takes nothing but text."""
+        if isinstance(self._as_written.get("env_vars"), Mapping) and isinstance(self.env_vars, list):
+            self.env_vars = {one.name: one.value for one in self.env_vars}  # which the parent has made objects of
+        super().check_rendered_parameters()
+        self.cmds, self.arguments = words_of(self.cmds), words_of(self.arguments)
+        for name in ("labels", "annotations", "node_selector"):
+            setattr(self, name, texts_of(getattr(self, name)))
+        if isinstance(self.env_vars, Mapping):
+            self.env_vars = texts_of(self.env_vars)
 
     @cached_property
     def hook(self) -> GPUClusterKubernetesHook:
@@ -111,7 +152,7 @@ class GPUClusterPodOperator(KubernetesPodOperator):
     def execute(self, context: Context) -> Any:
         """Run the pod."""
         with task_failures():
-            check({name: getattr(self, name) for name in _OWN_FIELDS})
+            self.check_rendered_parameters()
             self._cluster = cluster = TogetherHook(self.together_conn_id).get_gpu_cluster(self.cluster_id)
             check_cluster(cluster, shared_volume=self.shared_volume)
             self._gpus()

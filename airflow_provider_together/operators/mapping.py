@@ -7,13 +7,23 @@ This stands between ``partial()`` and ``expand()`` and looks at what passes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from airflow_provider_together.parameters import literals
+from airflow_provider_together.exceptions import SpecError
+from airflow_provider_together.parameters import CheckedParameters, check_literals
 
-if TYPE_CHECKING:
-    from airflow_provider_together.api.specs import Spec
+#: What stands for a value that is known when the task runs.
+_LATER = "{{ mapped }}"
+
+
+class CheckedOperator(CheckedParameters):
+    """Base of operators and sensors that check their parameters, mapped or not; it comes before Airflow's own base."""
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Map the operator; what is given literally is checked at once, as for an unmapped one."""
+        return CheckedPartial(super().partial(**kwargs), cls, kwargs)  # type: ignore[misc]
 
 
 class CheckedPartial:
@@ -21,32 +31,39 @@ class CheckedPartial:
     What ``partial()`` of Airflow returns, with its literal values checked.
 
     :param partial: the partial operator.
-    :param spec_class: the spec whose fields are parameters of the operator.
+    :param operator: the class that says what its parameters are.
     :param kwargs: what ``partial()`` was given.
-    :raises SpecError: naming the field, its value and what is allowed.
+    :raises SpecError: naming each field that is wrong, its value and what is allowed.
     """
 
-    def __init__(self, partial: Any, spec_class: type[Spec], kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, partial: Any, operator: type[CheckedParameters], kwargs: Mapping[str, Any]) -> None:
         self._partial = partial
-        self._spec_class = spec_class
-        spec_class.check(literals(kwargs, spec_class))
+        self._operator = operator
+        self._kinds = operator.all_parameter_kinds()
+        self._kwargs = kwargs
+        check_literals(self._kinds, kwargs)
 
     def expand(self, **mapped: Any) -> Any:
         """Map the operator over lists, after checking each literal in them."""
-        for name, values in mapped.items():
-            if isinstance(values, (list, tuple)):
-                self._check_each([{name: value} for value in values])
+        rows: list[Mapping[str, Any]] = [
+            {name: value} for name, values in mapped.items() if isinstance(values, (list, tuple)) for value in values
+        ]
+        self._check(rows or [{}], later=dict.fromkeys(mapped, _LATER))
         return self._partial.expand(**mapped)
 
     def expand_kwargs(self, kwargs: Any, **options: Any) -> Any:
         """Map the operator over dictionaries, after checking each literal in them."""
         if isinstance(kwargs, (list, tuple)):
-            self._check_each([item for item in kwargs if isinstance(item, Mapping)])
+            self._check([row for row in kwargs if isinstance(row, Mapping)], later={})
         return self._partial.expand_kwargs(kwargs, **options)
 
     def __repr__(self) -> str:
         return repr(self._partial)
 
-    def _check_each(self, rows: list[Mapping[str, Any]]) -> None:
+    def _check(self, rows: Sequence[Mapping[str, Any]], *, later: Mapping[str, Any]) -> None:
         for row in rows:
-            self._spec_class.check(literals(row, self._spec_class))
+            values = {**self._kwargs, **later, **row}
+            given = {name: value for name, value in values.items() if value is not None and name in self._kinds}
+            check_literals(self._kinds, row)
+            if problems := self._operator.conflicts(given):
+                raise SpecError(problems)

@@ -6,14 +6,14 @@ A volume keeps data beyond the life of a cluster, so none of these ever deletes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import NotFoundError, SpecError
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import choice
+from airflow_provider_together.parameters import IDENTIFIER, Kind, fields_of, one_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -42,6 +42,10 @@ class CreateSharedVolumeOperator(TogetherOperator):
     )
     operator_extra_links = ()
     spec_class: ClassVar[type[Spec] | None] = SharedVolumeSpec
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        **fields_of(SharedVolumeSpec, required=("volume_name", "size_tib", "region")),
+        "if_exists": one_of("adopt", "fail"),
+    }
 
     def __init__(  # noqa: PLR0913 - the request has that many fields
         self,
@@ -64,16 +68,15 @@ class CreateSharedVolumeOperator(TogetherOperator):
         self.instance_cluster_id = instance_cluster_id
         self.project_id = project_id
         self.check_parameters()
-        choice("if_exists", self.if_exists, ("adopt", "fail"))
 
     def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
         """Make or use the volume."""
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
 
         with task_failures():
+            self.check_rendered_parameters()
             spec = SharedVolumeSpec.parse(self.parameters())
-            if_exists = choice("if_exists", self.if_exists, ("adopt", "fail"))
-            flow = flows.ensure_shared_volume(self.hook.client.dialect, spec, if_exists=if_exists)
+            flow = flows.ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
             return self.run_flow(flow).volume_id
 
 
@@ -89,6 +92,7 @@ class UpdateSharedVolumeOperator(TogetherOperator):
     template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id", "size_tib")
     operator_extra_links = ()
     spec_class: ClassVar[type[Spec] | None] = SharedVolumeUpdate
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"volume_id": IDENTIFIER, **fields_of(SharedVolumeUpdate)}
 
     def __init__(self, *, volume_id: str | XComArg, size_tib: int | str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,6 +103,7 @@ class UpdateSharedVolumeOperator(TogetherOperator):
     def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
         """Change the size."""
         with task_failures():
+            self.check_rendered_parameters()
             size = SharedVolumeUpdate.parse(self.parameters()).size_tib
             client = self.hook.client
             call = client.dialect.update_shared_volume(self.volume_id, size_tib=size)
@@ -119,14 +124,17 @@ class DeleteSharedVolumeOperator(TogetherOperator):
 
     template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id")
     operator_extra_links = ()
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"volume_id": IDENTIFIER}
 
     def __init__(self, *, volume_id: str | XComArg, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.volume_id = cast("str", volume_id)
+        self.check_parameters()
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Delete the volume."""
         with task_failures():
+            self.check_rendered_parameters()
             client = self.hook.client
             try:
                 was_deleted = client.send(client.dialect.delete_shared_volume(self.volume_id), sleep=self.sleep)

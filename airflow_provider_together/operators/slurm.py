@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,10 +32,16 @@ from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
 from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
     check_extra,
-    check_literals,
     default_deferrable,
+    identifier,
     is_literal,
+    number_between,
+    optional,
     seconds_of,
     truth_of,
 )
@@ -134,6 +140,32 @@ class GPUClusterSlurmOperator(TogetherOperator):
         "timeout",
     )
     adds_costs = False
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "region": optional(IDENTIFIER),
+        "ssh_conn_id": optional(IDENTIFIER),
+        "login": optional(IDENTIFIER),
+        "script": optional(
+            Kind(
+                lambda name, value: identifier(name, value) and slurm_options.batch_lines(slurm_options.runnable(value))
+            )
+        ),
+        "script_file": optional(IDENTIFIER),
+        "sbatch_options": optional(Kind(lambda _, value: slurm_options.option_words(value))),
+        "job_name": optional(IDENTIFIER),
+        "env": optional(Kind(lambda _, value: slurm_options.checked_environment(value, ()))),
+        "output_path": optional(Kind(lambda name, value: slurm_options.log_pattern(identifier(name, value)))),
+        "host": optional(IDENTIFIER),
+        "port": optional(number_between(1, 65535)),
+        "jump_host": optional(IDENTIFIER),
+        "host_key": optional(IDENTIFIER),
+        "jump_host_key": optional(IDENTIFIER),
+        "known_hosts": optional(IDENTIFIER),
+        "get_logs": FLAG,
+        "deferrable": optional(FLAG),
+        "poll_interval": DURATION,
+        "timeout": DURATION,
+    }
     template_fields_renderers: ClassVar[dict[str, str]] = {"script": "bash", "sbatch_options": "json", "env": "json"}
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -189,26 +221,24 @@ class GPUClusterSlurmOperator(TogetherOperator):
         self._background: BackgroundLoop | None = None
         self.check_parameters()
 
-    def check_parameters(self) -> None:
-        """See :meth:`TogetherOperator.check_parameters`."""
-        super().check_parameters()
-        if (self.script is None) == (self.script_file is None):
-            raise SpecError(["give script or script_file, one of them"])
-        if self.login is None and self.ssh_conn_id is None:
-            raise SpecError(["login is missing: give your user name at Together, or ssh_conn_id"])
-        check_literals(vars(self), durations=("poll_interval", "timeout"), flags=("get_logs", "deferrable"))
-        if all(is_literal(value) for value in (self.sbatch_options or {}, self.env or {})):
-            slurm_options.checked_environment(self.env, slurm_options.option_words(self.sbatch_options))
-        if self.output_path is not None and is_literal(self.output_path):
-            slurm_options.log_pattern(self.output_path)
-        if isinstance(self.script, str) and is_literal(self.script):
-            slurm_options.batch_lines(slurm_options.runnable(self.script))
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        problems = []
+        if ("script" in given) == ("script_file" in given):
+            problems.append("give script or script_file, one of them")
+        if "login" not in given and "ssh_conn_id" not in given:
+            problems.append("login is missing: give your user name at Together, or ssh_conn_id")
+        env, options = given.get("env"), given.get("sbatch_options")
+        if is_literal(env) and is_literal(options):
+            problems += slurm_options.export_conflicts(env, slurm_options.option_words(options))
+        return problems
 
     def execute(self, context: Context) -> Any:
         """Submit the job, or go on with the one that is there, and wait for its end."""
         self._ti, started = context["ti"], time.time()
         with task_failures(), self._asking_airflow(is_asking=True):
-            self.check_parameters()
+            self.check_rendered_parameters()
             what = self._submission(context)
             self.publish_link(context, self.cluster_id)
             with self._cancelling_if_killed(), self._at_login_host(context) as hook:

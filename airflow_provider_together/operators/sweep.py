@@ -6,16 +6,16 @@ What counts as forgotten is in :mod:`airflow_provider_together.api.sweep`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import seconds_of, truth_of
+from airflow_provider_together.parameters import AMOUNT, DURATION, FLAG, Kind, amount, optional, seconds_of, truth_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,6 +44,12 @@ class SweepGPUClustersOperator(TogetherOperator):
         "timeout",
     )
     operator_extra_links: Collection[BaseOperatorLink] = ()  # it is about many clusters
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "delete": FLAG,
+        "price_per_gpu_hour": optional(AMOUNT),
+        "poll_interval": DURATION,
+        "timeout": DURATION,
+    }
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class SweepGPUClustersOperator(TogetherOperator):
         self.price_per_gpu_hour = price_per_gpu_hour
         self.poll_interval = poll_interval
         self.timeout = timeout
+        self.check_parameters()
 
     def execute(self, context: Context) -> list[dict[str, str]]:  # noqa: ARG002 - Airflow's signature
         """Sweep, and fail if something forgotten could not be deleted."""
@@ -66,6 +73,7 @@ class SweepGPUClustersOperator(TogetherOperator):
         from airflow_provider_together.hooks import registry, sweeping  # noqa: PLC0415 - for a task only
 
         with task_failures():
+            self.check_rendered_parameters()
             findings = sweeping.sweep_clusters(
                 self.hook,
                 registry.registry(),
@@ -75,7 +83,8 @@ class SweepGPUClustersOperator(TogetherOperator):
                 say=lambda sentence: self.log.info("%s", sentence),
                 sleep=self.sleep,
             )
-            price = None if self.price_per_gpu_hour is None else float(self.price_per_gpu_hour)
+            price = self.price_per_gpu_hour
+            price = None if price is None else amount("price_per_gpu_hour", price)
             for line in sweeping.report(findings, now=self.hook.client.now(), price=price):
                 self.log.info("%s", line)
         if stuck := [finding.cluster.cluster_id for finding in findings if finding.fate is Fate.STUCK]:

@@ -7,14 +7,14 @@ trigger there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow_provider_together.api.verdict import REACTIONS, Reaction
 from airflow_provider_together.hooks.deferral import defer
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import check_literals, choice, default_deferrable, seconds_of
+from airflow_provider_together.parameters import DURATION, FLAG, Kind, default_deferrable, one_of, optional, seconds_of
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.polling import Look, ReadyWait
@@ -40,8 +40,13 @@ class ReadyWaitingOperator(TogetherOperator):
         "on_paused",
     )
 
-    #: Further parameters that are true or false.
-    flags: ClassVar[Sequence[str]] = ("wait_for_completion",)
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "deferrable": optional(FLAG),
+        "poll_interval": DURATION,
+        "timeout": DURATION,
+        "on_degraded": one_of(*REACTIONS),
+        "on_paused": one_of(*REACTIONS),
+    }
 
     def __init__(
         self,
@@ -59,13 +64,6 @@ class ReadyWaitingOperator(TogetherOperator):
         self.timeout = timeout
         self.on_degraded = on_degraded
         self.on_paused = on_paused
-
-    def check_parameters(self) -> None:
-        """See :meth:`TogetherOperator.check_parameters`."""
-        super().check_parameters()
-        choice("on_degraded", self.on_degraded, REACTIONS)
-        choice("on_paused", self.on_paused, REACTIONS)
-        check_literals(vars(self), durations=("poll_interval", "timeout"), flags=("deferrable", *self.flags))
 
     @property
     def is_deferrable(self) -> bool:

@@ -6,10 +6,10 @@ One poke is one look of :mod:`airflow_provider_together.api.polling`, which alon
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
@@ -26,7 +26,17 @@ from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.parameters import choice, default_deferrable
+from airflow_provider_together.operators.mapping import CheckedOperator
+from airflow_provider_together.parameters import (
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    Kind,
+    check_values,
+    default_deferrable,
+    one_of,
+    optional,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -38,7 +48,7 @@ if TYPE_CHECKING:
 _MEMORY = "together_wait"
 
 
-class ClusterReadySensor(BaseSensorOperator):
+class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
     """
     Wait until a GPU cluster is READY. The id is the return value.
 
@@ -56,6 +66,14 @@ class ClusterReadySensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("cluster_id", "together_conn_id", "on_degraded", "on_paused")
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "together_conn_id": IDENTIFIER,
+        "deferrable": optional(FLAG),
+        "on_degraded": one_of(*REACTIONS),
+        "on_paused": one_of(*REACTIONS),
+        "poke_interval": DURATION,
+    }
     operator_extra_links: Collection[BaseOperatorLink] = (GPUClusterLink(),)
     ui_color = "#e8f0fe"
 
@@ -70,13 +88,16 @@ class ClusterReadySensor(BaseSensorOperator):
         poke_interval: float | timedelta = 15.0,
         **kwargs: Any,
     ) -> None:
+        # Before Airflow makes a number of it.
+        check_values(self.all_parameter_kinds(), {"poke_interval": poke_interval})
         super().__init__(poke_interval=poke_interval, **kwargs)
         self.cluster_id = cast("str", cluster_id)
         self.together_conn_id = together_conn_id
         self.deferrable = default_deferrable(deferrable)
-        self.on_degraded = choice("on_degraded", on_degraded, REACTIONS)
-        self.on_paused = choice("on_paused", on_paused, REACTIONS)
+        self.on_degraded = on_degraded
+        self.on_paused = on_paused
         self._wait: ReadyWait | None = None
+        self.check_parameters()
 
     @cached_property
     def hook(self) -> TogetherHook:
@@ -85,6 +106,8 @@ class ClusterReadySensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the worker, or look once and leave the rest to the triggerer."""
+        with task_failures():
+            self.check_rendered_parameters()
         context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(self.cluster_id))
         if not self.deferrable:
             super().execute(context)

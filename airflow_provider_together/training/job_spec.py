@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_together.api.missing import is_missing
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.training.job_name import LONGEST_JOB_NAME, is_job_name
 
@@ -73,12 +74,20 @@ def check(values: Mapping[str, Any]) -> None:
     :raises SpecError: naming each that is wrong, its value and what is allowed.
     """
     problems = [
-        f"{name}={value!r} is wrong: {_CHECKS[name][1]}"
+        f"{name}={_shown(name, value)} is wrong: {_CHECKS[name][1]}"
         for name, value in values.items()
         if value is not None and name in _CHECKS and not _CHECKS[name][0](value)
     ]
     if problems:
         raise SpecError(problems)
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return a value for a message; of an environment, which may hold secrets, only names and types."""
+    if name != "env_vars":
+        return repr(value)
+    items = value.items() if isinstance(value, Mapping) else ()
+    return f"{type(value).__name__}({', '.join(f'{key!r}: {type(item).__name__}' for key, item in items)})"
 
 
 def count_of(value: Any) -> int | None:
@@ -113,7 +122,7 @@ def _is_port(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and not is_missing(value)
 
 
 def _is_label(value: Any) -> bool:
@@ -167,6 +176,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cluster_id": (_is_text, "give the id of a GPU cluster"),
     "image": (_is_text, "give a container image"),
     "command": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
+    "cmds": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
     "arguments": (_is_words, "give a list of words"),
     "env_vars": (_is_environment, "give a mapping of names and texts; values from Secrets belong into pod_template"),
     "num_nodes": (_is_positive, "give a whole number above 0, or None for all GPU workers of the cluster"),
@@ -185,7 +195,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "labels": (_is_texts, _TEXTS),
     "annotations": (_is_texts, _TEXTS),
     "image_pull_policy": (
-        lambda value: value in {"Always", "IfNotPresent", "Never"},
+        lambda value: isinstance(value, str) and value in {"Always", "IfNotPresent", "Never"},
         "use one of 'Always', 'IfNotPresent', 'Never'",
     ),
     "image_pull_secrets": (_is_names, "give a list of names of Secrets"),
@@ -201,10 +211,3 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "master_port": (_is_port, f"give a port from 1 to {_LARGEST_PORT}"),
     "pod_template": (lambda value: isinstance(value, Mapping), "give a mapping that is merged into the pod's spec"),
 }
-
-
-class JobParameters:
-    """The parameters of an operator that are checked here, in the shape in which mapped operators are checked."""
-
-    model_fields = _CHECKS
-    check = staticmethod(check)

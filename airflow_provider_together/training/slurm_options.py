@@ -37,6 +37,10 @@ _RESERVED = {
 }
 #: Those that a script may have in its ``#SBATCH`` lines, where the operator's own take precedence.
 _OVERRIDDEN = frozenset({"job-name", "J", "output", "o", "error", "e", "open-mode"})
+#: Environment variables by which sbatch finds another Slurm, beside those that begin with ``SBATCH_``.
+_OF_SBATCH = frozenset({"SLURM_CLUSTERS", "SLURM_CONF", "SLURM_CONF_SERVER"})
+#: Variables that the program around the script sets itself, or that a shell does not let anybody set.
+_OF_SHELL = frozenset({"TOGETHER_RESULT_PATH", "BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"})
 
 #: Begins a here-document, and finds the word that ends it; ``<<<`` begins none, and ``1<<2`` is arithmetic.
 _HERE_DOCUMENT = re.compile(r"(?<!<)<<-?(?!<)\s*[\"'\\]?([A-Za-z_]\w*)")
@@ -52,7 +56,7 @@ def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]
     if isinstance(options, Mapping):
         words = [_option(name, value) for name, value in options.items() if value is not None and value is not False]
     elif options is None or isinstance(options, (list, tuple)):
-        words = [str(word) for word in options or ()]
+        words = [str(word) if isinstance(word, (str, int, float)) else "" for word in options or ()]
     else:
         raise SpecError([f"sbatch_options={options!r} is wrong: give a dictionary of options, or a list of words"])
     problems = [f"sbatch_options: {word!r} is wrong: {fault}" for word in words if (fault := _fault(word))]
@@ -61,18 +65,24 @@ def option_words(options: Mapping[str, Any] | Sequence[str] | None) -> list[str]
     return words
 
 
-def _option(name: str, value: Any) -> str:
-    name = str(name).lstrip("-")
-    if len(name) == 1:
-        return f"-{name}" if value is True else f"-{name}{value}"
-    name = name.replace("_", "-")
-    return f"--{name}" if value is True else f"--{name}={value}"
+def _option(name: Any, value: Any) -> str:
+    option = str(name).lstrip("-")
+    option = option if len(option) == 1 else option.replace("_", "-")
+    if not re.fullmatch(r"[A-Za-z]|[a-z][a-z0-9-]+", option, re.ASCII):
+        raise SpecError([f"sbatch_options: {name!r} is wrong: it is no option of sbatch"])
+    if not isinstance(value, (str, int, float)):
+        raise SpecError([f"sbatch_options: {name!r} is wrong: its value is {value!r}, give text or a number"])
+    if len(option) == 1:
+        return f"-{option}" if value is True else f"-{option}{value}"
+    return f"--{option}" if value is True else f"--{option}={value}"
 
 
 def _fault(word: str, *, allowed: frozenset[str] = frozenset()) -> str:
-    match = re.match(r"--([a-z0-9-]+)|-([A-Za-z])", word, re.ASCII)
+    if not word or not word.isprintable():
+        return "it is no option of sbatch: it is empty, or holds a line end or another control character"
+    match = re.match(r"--([a-z0-9-]+)(?:=|$)|-([A-Za-z])", word, re.ASCII)
     if match is None:
-        return "" if word and not word.startswith("-") and "\0" not in word else "it is no option of sbatch"
+        return "it is no option of sbatch" if word.startswith("-") else ""
     name = match[1] or match[2]
     # sbatch takes the beginning of a long name for the whole; "a" stands for other options as well, and is refused.
     names = [full for full in _RESERVED if full == name or (match[1] and len(full) > 1 and full.startswith(name))]
@@ -173,18 +183,34 @@ def checked_environment(env: Mapping[str, Any] | None, options: Sequence[str]) -
     Check the environment of a job.
 
     :param options: words for sbatch, which may say that nothing of the environment is to be exported.
-    :raises SpecError: if a name cannot be one, or if the job would not get it.
+    :raises SpecError: if a name cannot be one, if it changes what sbatch does, or if the job would not get it.
     """
-    given = {str(name): str(value) for name, value in (env or {}).items()}
-    problems = [
-        f"env: {name!r} is no name of an environment variable"
-        for name in given
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII)
-    ]
-    problems += [f"env: the value of {name!r} holds a zero byte" for name, value in given.items() if "\0" in value]
-    exports = [word for word in options if word.startswith("--export=")]
-    if given and exports and "ALL" not in exports[-1].removeprefix("--export=").split(","):
-        problems.append(f"env and sbatch_options {exports[-1]!r} exclude each other: the job would not get env")
+    if env is not None and not isinstance(env, Mapping):
+        raise SpecError([f"env: {type(env).__name__} is wrong: give a dictionary of names and texts"])
+    problems = [fault for name, value in (env or {}).items() if (fault := _fault_of_variable(name, value))]
+    problems += export_conflicts(env, options)
     if problems:
         raise SpecError(problems)
-    return given
+    return {str(name): str(value) for name, value in (env or {}).items()}
+
+
+def export_conflicts(env: Mapping[str, Any] | None, options: Sequence[str]) -> list[str]:
+    """Return a sentence if sbatch's options say that the job does not get its environment."""
+    exports = [word for word in options if word.startswith("--export=")]
+    if env and exports and "ALL" not in exports[-1].removeprefix("--export=").split(","):
+        return [f"env and sbatch_options {exports[-1]!r} exclude each other: the job would not get env"]
+    return []
+
+
+def _fault_of_variable(name: Any, value: Any) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name, re.ASCII):
+        return f"env: {name!r} is no name of an environment variable"
+    if not isinstance(value, (str, int, float)):
+        return f"env: the value of {name!r} is of type {type(value).__name__}: give text or a number"
+    if "\0" in str(value):
+        return f"env: the value of {name!r} holds a zero byte"
+    if name.startswith("SBATCH_") or name in _OF_SBATCH:
+        return f"env: {name!r} would change what sbatch does: give sbatch_options"
+    if name in _OF_SHELL:
+        return f"env: {name!r} would not reach the script: it is a variable of the shell that runs it, choose another"
+    return ""

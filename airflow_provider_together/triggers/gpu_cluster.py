@@ -9,16 +9,27 @@ Airflow's own deferral timeout would end the task without giving it a chance to 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.api.verdict import Reaction, Verdict
+from airflow_provider_together.api.verdict import REACTIONS, Reaction, Verdict
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.parameters import (
+    AMOUNT,
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    CheckedParameters,
+    Kind,
+    number_between,
+    one_of,
+    optional,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.call import Note
@@ -33,7 +44,7 @@ _DELETION_SECONDS = 1800.0
 WaitFor = Literal["ready", "gone"]
 
 
-class GPUClusterTrigger(ToldWhenKilled, BaseTrigger):
+class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
     Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status"}``.
 
@@ -50,7 +61,21 @@ class GPUClusterTrigger(ToldWhenKilled, BaseTrigger):
     :param on_paused: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
     :param num_gpus: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
     :param delete_on_kill: whether to delete the cluster when a user ends the task that waits.
+    :raises SpecError: if one of them is wrong.
     """
+
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "together_conn_id": IDENTIFIER,
+        "poll_interval": DURATION,
+        "wait_for": one_of("ready", "gone"),
+        "started": optional(AMOUNT),
+        "end_time": optional(AMOUNT),
+        "on_degraded": one_of(*REACTIONS),
+        "on_paused": one_of(*REACTIONS),
+        "num_gpus": optional(number_between(0, 2**31 - 1)),
+        "delete_on_kill": FLAG,
+    }
 
     def __init__(  # noqa: PLR0913 - each is a field of the trigger's row
         self,
@@ -77,6 +102,7 @@ class GPUClusterTrigger(ToldWhenKilled, BaseTrigger):
         self.on_paused = on_paused
         self.num_gpus = num_gpus
         self.delete_on_kill = delete_on_kill
+        self.check_final_parameters()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""

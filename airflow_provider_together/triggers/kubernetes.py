@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -21,6 +21,15 @@ from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook
 from airflow_provider_together.hooks.kubernetes_driver import AsyncKubernetesDriver
+from airflow_provider_together.parameters import (
+    AMOUNT,
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    CheckedParameters,
+    Kind,
+    optional,
+)
 from airflow_provider_together.training.job_flows import JobWatch, LogLines, remove_job, watch_job
 from airflow_provider_together.training.job_state import JobState, JobVerdict, Terms
 
@@ -31,7 +40,7 @@ _WAYS_TO_A_CLUSTER = ("config_dict", "connection_extras", "kubernetes_conn_id", 
 _KEEP_POD = "keep_pod"
 
 
-class GPUClusterPodTrigger(ToldWhenKilled, KubernetesPodTrigger):
+class GPUClusterPodTrigger(CheckedParameters, ToldWhenKilled, KubernetesPodTrigger):
     """
     Waits for a pod on a GPU cluster, as Airflow's own trigger waits for one elsewhere.
 
@@ -39,12 +48,16 @@ class GPUClusterPodTrigger(ToldWhenKilled, KubernetesPodTrigger):
     :param together_conn_id: connection of type ``together``.
     :param settings: the other settings of
         :class:`~airflow.providers.cncf.kubernetes.triggers.pod.KubernetesPodTrigger`.
+    :raises SpecError: if an id is wrong.
     """
+
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"cluster_id": IDENTIFIER, "together_conn_id": IDENTIFIER}
 
     def __init__(self, cluster_id: str, together_conn_id: str = DEFAULT_CONNECTION, **settings: Any) -> None:
         super().__init__(**settings)
         self.cluster_id = cluster_id
         self.together_conn_id = together_conn_id
+        self.check_final_parameters()
 
     @classmethod
     def taking_over(cls, trigger: BaseTrigger, *, cluster_id: str, together_conn_id: str) -> GPUClusterPodTrigger:
@@ -86,7 +99,7 @@ class GPUClusterPodTrigger(ToldWhenKilled, KubernetesPodTrigger):
         await self.hook.delete_pod(name=self.pod_name, namespace=self.pod_namespace, **options)
 
 
-class GPUClusterJobTrigger(ToldWhenKilled, BaseTrigger):
+class GPUClusterJobTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
     Waits for a job and fires exactly one event: ids, the verdict and the words that it rests on.
 
@@ -101,7 +114,20 @@ class GPUClusterJobTrigger(ToldWhenKilled, BaseTrigger):
     :param end_by: when the job must be over, in epoch seconds; None for never.
     :param poll_interval: seconds between two looks.
     :param get_logs: whether to read the ranks' logs.
+    :raises SpecError: if one of them is wrong.
     """
+
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "together_conn_id": IDENTIFIER,
+        "namespace": IDENTIFIER,
+        "job_name": IDENTIFIER,
+        "job_uid": IDENTIFIER,
+        "start_by": AMOUNT,
+        "end_by": optional(AMOUNT),
+        "poll_interval": DURATION,
+        "get_logs": FLAG,
+    }
 
     def __init__(  # noqa: PLR0913 - each is a field of the trigger's row
         self,
@@ -126,6 +152,7 @@ class GPUClusterJobTrigger(ToldWhenKilled, BaseTrigger):
         self.end_by = end_by
         self.poll_interval = poll_interval
         self.get_logs = get_logs
+        self.check_final_parameters()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""

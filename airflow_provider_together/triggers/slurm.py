@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -19,6 +19,16 @@ from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_o
 from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook, is_cluster_gone
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.parameters import (
+    AMOUNT,
+    DURATION,
+    FLAG,
+    IDENTIFIER,
+    MAPPING,
+    CheckedParameters,
+    Kind,
+    number_between,
+)
 from airflow_provider_together.training.slurm import Ending, JobWait, Lines, SlurmJob
 
 log = logging.getLogger(__name__)
@@ -27,7 +37,7 @@ log = logging.getLogger(__name__)
 _CANCEL_SECONDS = 1800.0
 
 
-class GPUClusterSlurmTrigger(ToldWhenKilled, BaseTrigger):
+class GPUClusterSlurmTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
     Waits for one job and fires exactly one event: ``{"job_id", "attempt", "state", "exit_code", "reason"}``.
 
@@ -43,7 +53,21 @@ class GPUClusterSlurmTrigger(ToldWhenKilled, BaseTrigger):
     :param end_time: when the wait ends without a verdict, in epoch seconds.
     :param get_logs: whether to show the output of the job.
     :param cancel_on_kill: whether to cancel the job when a user ends the task that waits.
+    :raises SpecError: if one of them is wrong.
     """
+
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "cluster_id": IDENTIFIER,
+        "address": MAPPING,
+        "digest": IDENTIFIER,
+        "attempt": number_between(1, 2**31 - 1),
+        "job_id": IDENTIFIER,
+        "together_conn_id": IDENTIFIER,
+        "poll_interval": DURATION,
+        "end_time": AMOUNT,
+        "get_logs": FLAG,
+        "cancel_on_kill": FLAG,
+    }
 
     def __init__(  # noqa: PLR0913 - each is a field of the trigger's row
         self,
@@ -70,6 +94,7 @@ class GPUClusterSlurmTrigger(ToldWhenKilled, BaseTrigger):
         self.end_time = end_time
         self.get_logs = get_logs
         self.cancel_on_kill = cancel_on_kill
+        self.check_final_parameters()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what is needed to make this trigger again in another process."""

@@ -742,4 +742,40 @@ SAFEGUARDS = [
         "",
         ("tests/training/test_result.py",),
     ),
+    # What every class is given: its parameters, by kind.
+    Safeguard(
+        "what a template rendered to nothing is no id and no name",
+        "parameters.py",
+        "    if is_missing(value):\n        return [_wrong(name, value, MISSING)]\n",
+        "",
+        ("tests/provider/test_parameters.py",),
+    ),
+    Safeguard(
+        "no cluster is rented under the word None",
+        "api/missing.py",
+        '{"", "none"}',
+        '{""}',
+        ("tests/api/test_specs.py", "tests/provider/test_parameters.py"),
+    ),
+    Safeguard(
+        "a deletion is of one cluster, whose id or name was meant",
+        "operators/deletion.py",
+        "return [] if len(targets) == 1 else",
+        "return [] if targets else",
+        ("tests/provider/test_parameters.py",),
+    ),
+    Safeguard(
+        "a cluster does not end while it is waited for",
+        "operators/gpu_cluster.py",
+        "    return problems + _lifetime_conflicts(given)",
+        "    return problems",
+        ("tests/provider/test_parameters.py",),
+    ),
+    Safeguard(
+        "a batch job's environment is not that of the program that submits it",
+        "training/slurm_programs.py",
+        '{exports}"$@"\n',
+        '{exports}slurm "$sbatch" "$@"\n',
+        (SLURM,),
+    ),
 ]

@@ -151,11 +151,6 @@ def test_a_wrong_size_is_told_when_the_dag_is_parsed() -> None:
         UpdateGPUClusterOperator(task_id="resize", cluster_id="c", num_gpus=20)
 
 
-def test_a_change_of_nothing_fails_before_a_request_is_sent(emulator: Emulator) -> None:
-    assert run_task(UpdateGPUClusterOperator, cluster_id="c").state == "failed"
-    assert emulator.requests == []
-
-
 def test_a_volume_is_made_once_and_used_again(emulator: Emulator) -> None:
     del emulator
     first = run_task(CreateSharedVolumeOperator, volume_name="data", size_tib=2, region="us-central-8")

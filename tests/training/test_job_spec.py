@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.training.job_spec import JobParameters, check, count_of, texts_of, words_of
+from airflow_provider_together.training.job_spec import _CHECKS, check, count_of, texts_of, words_of
 
 GOOD: list[tuple[str, Any]] = [
     ("cluster_id", "c-1"),
     ("image", "nvcr.io/nvidia/pytorch:25.01-py3"),
     ("command", ["torchrun", "train.py"]),
+    ("cmds", ["torchrun", "train.py"]),
     ("arguments", ["--lr", 0.1, "--steps", 10]),
     ("env_vars", {"NCCL_DEBUG": "INFO", "STEPS": 10}),
     ("num_nodes", 2),
@@ -47,6 +48,9 @@ WRONG: list[tuple[str, Any]] = [
     ("cluster_id", 7),
     ("image", "  "),
     ("command", "torchrun train.py"),
+    ("cmds", "torchrun train.py"),
+    ("image", "None"),
+    ("image_pull_secrets", ["None"]),
     ("command", [["torchrun"]]),
     ("arguments", {"lr": 1}),
     ("env_vars", ["A=B"]),
@@ -94,13 +98,22 @@ def test_a_good_value_is_taken(name: str, value: Any) -> None:
     check({name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, value in WRONG if name != "env_vars"])
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: Any) -> None:
     with pytest.raises(SpecError) as caught:
         check({name: value})
     (problem,) = caught.value.problems
     assert problem.startswith(f"{name}={value!r} is wrong: ")
     assert len(problem.partition("is wrong: ")[2]) > 10
+
+
+@pytest.mark.parametrize("value", [value for name, value in WRONG if name == "env_vars"])
+def test_of_a_wrong_environment_no_value_is_told(value: Any) -> None:
+    with pytest.raises(SpecError, match=r"^env_vars=(dict|list)\(.*\) is wrong: "):
+        check({"env_vars": value})
+    with pytest.raises(SpecError, match="'TOKEN': dict") as caught:
+        check({"env_vars": {"TOKEN": {"key": "canary"}}})
+    assert "canary" not in str(caught.value)
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -110,7 +123,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_every_parameter_has_a_good_and_a_wrong_value_above() -> None:
-    checked = set(JobParameters.model_fields) - {"annotations", "node_selector", "service_account_name"}
+    checked = set(_CHECKS) - {"annotations", "node_selector", "service_account_name"}
     assert checked <= {name for name, _ in WRONG}
     assert checked <= {name for name, _ in GOOD}
 

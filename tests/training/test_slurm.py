@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +312,13 @@ class TestOptions:
             ({"wrap": "true"}, "give script"),
             (["--"], "no option of sbatch"),
             ([""], "no option of sbatch"),
+            ([None], "no option of sbatch"),
+            ({"comment --nodes": "x"}, "no option of sbatch"),
+            ({"comment": "a\nb"}, "line end"),
+            (["--comment=a\nb"], "line end"),
+            (["--comment --nodes=2"], "no option of sbatch"),
+            ({"nodes": [1, 2]}, "give text or a number"),
+            (["--arr=1-2"], "a job array is many jobs"),
             ("--nodes=2", "give a dictionary"),
         ],
     )
@@ -420,10 +427,18 @@ class TestOptions:
             ({"A B": "1"}, [], "no name of an environment variable"),
             ({"A": "\0"}, [], "zero byte"),
             ({"A": "1"}, ["--export=NONE"], "exclude each other"),
+            ({1: "1"}, [], "no name of an environment variable"),
+            ({"A": None}, [], "give text or a number"),
+            ({"A": ["1"]}, [], "give text or a number"),
+            ({"SBATCH_ARRAY_INX": "1-2"}, [], "would change what sbatch does"),
+            ({"SLURM_CONF": "/etc/other"}, [], "would change what sbatch does"),
+            ({"PPID": "1"}, [], "would not reach the script"),
+            ({"TOGETHER_RESULT_PATH": "x"}, [], "would not reach the script"),
+            (["A=1"], [], "give a dictionary"),
         ],
     )
     def test_an_environment_that_the_job_would_not_get_is_refused(
-        self, env: dict[str, str], options: list[str], message: str
+        self, env: Any, options: list[str], message: str
     ) -> None:
         with pytest.raises(SpecError, match=message):
             slurm_options.checked_environment(env, options)
@@ -480,9 +495,11 @@ class TestPrograms:
             (folder / name).symlink_to(found)
         return str(folder)
 
-    def submit(self, home: Path, job: SlurmJob = JOB, **commands: str) -> slurm_programs.Submitted:
+    def submit(
+        self, home: Path, job: SlurmJob = JOB, env: Mapping[str, str] | None = None, **commands: str
+    ) -> slurm_programs.Submitted:
         what = slurm_programs.Submission(
-            "dag.train", '#!/bin/sh\necho "it\'s"\n', ["#SBATCH -N 2"], ["--time=1"], {"A": "b'c"}
+            "dag.train", '#!/bin/sh\necho "it\'s"\n', ["#SBATCH -N 2"], ["--time=1"], env or {"A": "b'c"}
         )
         program = slurm_programs.submit(SlurmJob(job.digest, job.attempt), what, token="try-1")
         return slurm_programs.read_submitted(self.run(program, home, **commands))
@@ -509,6 +526,26 @@ class TestPrograms:
         assert (folder / "script").read_text() == '#!/bin/sh\necho "it\'s"\n'
         assert (folder / "batch").read_text().startswith("#!/bin/sh\n#SBATCH -N 2\n")
         assert tmp_path.joinpath(".airflow-together").stat().st_mode & 0o777 == 0o700
+
+    def test_the_environment_of_the_job_changes_nothing_in_the_program(self, tmp_path: Path) -> None:
+        names = (
+            "timeout",
+            "sbatch",
+            "base",
+            "key",
+            "answer",
+            "job",
+            "output",
+            "attempt",
+            "cancelled",
+            "options",
+            "PATH",
+        )
+        sbatch = 'PATH=/usr/bin:/bin; printf "%s " "$timeout" "$sbatch" "$key" >"$HOME/asked"; echo 17'
+        submitted = self.submit(tmp_path, env=dict.fromkeys(names, "/nowhere"), sbatch=sbatch)
+        assert submitted == slurm_programs.Submitted("17", is_new=True)
+        assert (tmp_path / "asked").read_text() == "/nowhere /nowhere /nowhere "
+        assert self.submit(tmp_path, sbatch="exit 9") == slurm_programs.Submitted("17")
 
     def test_a_federated_answer_holds_the_id_before_the_cluster(self, tmp_path: Path) -> None:
         assert self.submit(tmp_path, sbatch="echo '17;tests'").job_id == "17"
@@ -584,7 +621,7 @@ class TestPrograms:
         self, tmp_path: Path, command: str, status: int
     ) -> None:
         script = f"echo 'sh: {command}: not found' >&2; exit {status}"
-        submitted = self.submit(tmp_path, JOB, **{command: script})
+        submitted = self.submit(tmp_path, JOB, None, **{command: script})
         assert f"no {command} in its PATH (sh: {command}: not found). Add the folder" in submitted.missing
         assert not submitted.refusal
         assert not submitted.trouble

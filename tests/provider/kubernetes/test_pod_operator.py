@@ -255,3 +255,26 @@ def test_a_dry_run_asks_nobody(emulator: Emulator, capsys: pytest.CaptureFixture
     GPUClusterPodOperator(task_id="train", cluster_id="c", image="any").dry_run()
     assert "nvidia.com/gpu: '8'" in capsys.readouterr().out
     assert emulator.requests == []
+
+
+def test_numbers_and_flags_are_texts_to_kubernetes(cluster_id: str, kubernetes: KubernetesHandle) -> None:
+    pod = pod_of(
+        cluster_id,
+        kubernetes,
+        arguments=["--epochs", 3],
+        env_vars={"STEPS": 1, "RATE": 0.5, "DEBUG": True},
+        labels={"team": 7, "nightly": True},
+    )
+    (container,) = pod["spec"]["containers"]
+    assert container["args"] == ["--epochs", "3"]
+    assert {one["name"]: one["value"] for one in container["env"]}.items() >= {
+        ("STEPS", "1"),
+        ("RATE", "0.5"),
+        ("DEBUG", "true"),
+    }
+    assert pod["metadata"]["labels"].items() >= {("team", "7"), ("nightly", "true")}
+
+
+def test_a_command_that_is_no_list_is_told_when_the_dag_is_parsed() -> None:
+    with pytest.raises(SpecError, match=r"cmds='train.sh' is wrong: give a list of words"):
+        GPUClusterPodOperator(task_id="train", cluster_id="c", image="i", cmds="train.sh")
