@@ -97,6 +97,17 @@ class PermissionDeniedError(RequestRefusedError):
     """403: the key is known, but may not do this. Create, scale and delete need a project admin's key."""
 
 
+def is_refusal(error: TogetherError) -> bool:
+    """
+    Whether only a person can change that error: a key that is refused, a setting that is wrong.
+
+    Every other refusal of a request may pass, since Together answers 400, 409 or 423 while a cluster is in transition.
+    """
+    if isinstance(error, RequestRefusedError):
+        return isinstance(error, (AuthenticationError, PermissionDeniedError))
+    return isinstance(error, PermanentError)
+
+
 class NotFoundError(RequestRefusedError):
     """404: there is no such cluster, volume or path."""
 

@@ -21,7 +21,7 @@ from airflow_provider_together.api.adoption import (
     recorded_cluster,
     require_readable,
 )
-from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.call import Call, Flow, Note, Pause
 from airflow_provider_together.api.identity import (
     Created,
     Creation,
@@ -33,16 +33,19 @@ from airflow_provider_together.api.identity import (
 )
 from airflow_provider_together.api.models import Cluster, SharedVolume
 from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, duration
+from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, back_off, duration
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     NameTakenError,
     NotFoundError,
     OutcomeUnknownError,
+    OutOfStockError,
     SpecMismatchError,
     TogetherError,
     TransientError,
+    WaitTimeoutError,
+    is_refusal,
 )
 
 if TYPE_CHECKING:
@@ -166,24 +169,33 @@ def request_deletion(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]:
 
     :returns: None, or TIMED_OUT or REFUSED if it did not get through.
     """
-    delete = dialect.delete_cluster(wait.cluster_id).once()
     while True:
-        try:
-            yield from delete
-        except NotFoundError:
-            yield Note(f"Together knows no cluster {wait.cluster_id}; making sure.")
-            return None
-        except TogetherError as error:
-            look = wait.on_error(error, now=(yield from Pause(0)))
-        else:
-            wait.accept()
-            yield Note(f"Cluster {wait.cluster_id} was asked to go; waiting until it is gone.")
-            return None
-        if look.news:
-            yield Note(look.news)
-        if look.is_over:
+        look = yield from request_deletion_once(dialect, wait)
+        if look is None or look.is_over:
             return look
         yield from Pause(look.delay)
+
+
+def request_deletion_once(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]:
+    """
+    Ask once for the deletion of a cluster.
+
+    :returns: None if Together accepts it, or knows no such cluster; else what to do next.
+    """
+    delete = dialect.delete_cluster(wait.cluster_id).once()
+    try:
+        yield from delete
+    except NotFoundError:
+        yield Note(f"Together knows no cluster {wait.cluster_id}; making sure.")
+        return None
+    except TogetherError as error:
+        look = wait.on_error(error, now=(yield from Pause(0)))
+        if look.news:
+            yield Note(look.news)
+        return look
+    wait.accept()
+    yield Note(f"Deletion of cluster {wait.cluster_id} was requested; waiting until it is gone.")
+    return None
 
 
 def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
@@ -218,9 +230,41 @@ def ask_again(dialect: Dialect, wait: GoneWait) -> Flow[None]:
     try:
         yield from dialect.delete_cluster(wait.cluster_id).once()
     except TogetherError as error:
+        wait.refuse(error)
         yield Note(str(error))
     else:
         wait.accept()
+
+
+def send_while_busy(call: Call[T], *, timeout: float, poll_interval: float, billed: str) -> Flow[T]:
+    """
+    Send a request that may safely be repeated until it is carried out: a cluster or a volume may be in transition.
+
+    :param timeout: seconds after which the last refusal counts.
+    :param poll_interval: seconds between two requests.
+    :param billed: a sentence that says what is billed as long as it is not carried out.
+    :raises WaitTimeoutError: with Together's words, if it was not carried out in time.
+    :raises TogetherError: at once, if waiting cannot help.
+    """
+    end = (yield from Pause(0)) + timeout
+    told, failures = "", 0
+    while True:
+        try:
+            return (yield from call.once())
+        except (NotFoundError, OutOfStockError):
+            raise
+        except TogetherError as error:
+            if is_refusal(error) or isinstance(error, OutcomeUnknownError):
+                raise
+            failures += 1
+            left = end - (yield from Pause(0))
+            if left <= 0:
+                message = f"The time for a request is over: {call.what}. {billed} {error}"
+                raise WaitTimeoutError(message) from error
+            if str(error) != told:
+                told = str(error)
+                yield Note(f"{error} Trying again for {duration(left)} at the most.")
+            yield from Pause(min(left, back_off(error, failures=failures, poll_interval=poll_interval)))
 
 
 def find_by_name(dialect: Dialect, cluster_name: str) -> Flow[list[Cluster]]:

@@ -28,6 +28,7 @@ from airflow_provider_together.exceptions import (
     SpecError,
     TogetherError,
     WaitTimeoutError,
+    is_refusal,
 )
 
 #: Longest time between two looks while the server fails, in seconds.
@@ -55,6 +56,7 @@ class Look:
     :param delay: seconds until the next look.
     :param news: a sentence for the log if something has changed, else empty.
     :param is_unheard: whether the cluster lives on as if nobody had asked it to go.
+    :param error: what Together answered last instead of doing what was asked for, if the wait ends because of that.
     """
 
     verdict: Verdict
@@ -62,6 +64,7 @@ class Look:
     delay: float = 0.0
     news: str = ""
     is_unheard: bool = False
+    error: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -86,6 +89,7 @@ class _Wait(ABC):
         "_end_of_life",
         "_failures",
         "_is_end_told",
+        "_last_error",
         "_refused_since",
         "cluster_id",
         "deadline",
@@ -106,10 +110,12 @@ class _Wait(ABC):
         self._refused_since: float | None = None
         self._end_of_life = math.inf
         self._is_end_told = False
+        self._last_error = ""
 
     def on_cluster(self, cluster: Cluster | Sight, *, now: float) -> Look:
         """Judge an answer that shows the cluster."""
         self._failures = 0
+        self._last_error = ""
         self._absent_since = self._refused_since = None
         self._end_of_life = self._end_of(cluster)
         news = ""
@@ -143,16 +149,21 @@ class _Wait(ABC):
         if isinstance(error, NotFoundError):
             return self._on_absence(now)
         self._absent_since = None
-        if isinstance(error, PermanentError):
+        news = f"{error} The cluster is still waited for." if self._is_new(error) else ""
+        self._last_error = str(error)
+        if is_refusal(error):
             if self._refused_since is None:
                 self._refused_since = now
             if now - self._refused_since >= min(REFUSAL_SECONDS, 20 * self.poll_interval):
-                return Look(Verdict.REFUSED, word=self.last_word, news=str(error))
+                return Look(Verdict.REFUSED, word=self.last_word, news=str(error), error=str(error))
         else:
             self._refused_since = None
         delay = back_off(error, failures=self._failures, poll_interval=self.poll_interval)
-        first = f"{error} The cluster is still waited for." if self._failures == 1 else ""
-        return self._go_on(delay, now=now, news=first)
+        return self._go_on(delay, now=now, news=news)
+
+    def _is_new(self, error: TogetherError) -> bool:
+        """Whether that was not told yet: a server that fails goes on failing, one that refuses may change its mind."""
+        return self._failures == 1 or (isinstance(error, PermanentError) and str(error) != self._last_error)
 
     @property
     def is_absence_open(self) -> bool:
@@ -190,7 +201,7 @@ class _Wait(ABC):
             return Look(Verdict.GO_ON, word=self.last_word, delay=delay, news=news)
         left = self.deadline - now
         if left <= 0:
-            return Look(Verdict.TIMED_OUT, word=self.last_word, news=news)
+            return Look(Verdict.TIMED_OUT, word=self.last_word, news=news, error=self._last_error)
         return Look(Verdict.GO_ON, word=self.last_word, delay=min(delay, left), news=news)
 
     @abstractmethod
@@ -259,13 +270,14 @@ class ReadyWait(_Wait):
 class GoneWait(_Wait):
     """Waits until a cluster that was asked to go is gone: absent from Get, and from List."""
 
-    __slots__ = ("_alive_since", "cluster_name", "is_accepted")
+    __slots__ = ("_alive_since", "_refusal", "cluster_name", "is_accepted")
 
     def __init__(self, cluster_id: str, *, started: float, deadline: float | None, poll_interval: float) -> None:
         super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
         self.is_accepted = False
         #: As it was seen last; empty as long as it was not.
         self.cluster_name = ""
+        self._refusal = ""
         self._alive_since: float | None = None
 
     def accept(self) -> None:
@@ -276,6 +288,11 @@ class GoneWait(_Wait):
         """
         self.is_accepted = True
         self._absence_seconds = 0.0
+        self._refusal = ""
+
+    def refuse(self, error: TogetherError) -> None:
+        """Take note that Together did not accept the deletion this time, for the error that the wait may end with."""
+        self._refusal = str(error)
 
     def on_cluster(self, cluster: Cluster | Sight, *, now: float) -> Look:
         """Judge an answer that shows the cluster; one that lives on is to be asked again."""
@@ -311,6 +328,8 @@ class GoneWait(_Wait):
         return _UNHEARD_LOOKS * self.poll_interval
 
     def _unheard(self, look: Look, now: float) -> Look:
+        if look.verdict is Verdict.TIMED_OUT and not look.error:
+            return replace(look, error=self._refusal)
         if look.is_over or self._alive_since is None or now < self._alive_since + self._patience:
             return look
         self._alive_since = now
@@ -334,26 +353,26 @@ def back_off(error: TogetherError, *, failures: int, poll_interval: float) -> fl
     return max(delay, min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED))
 
 
-def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "") -> TogetherError:
+def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "", error: str = "") -> TogetherError:
     """
     Return the error for a wait that did not end well.
 
     :param word: the raw status word that the verdict rests on.
     :param fate: a sentence that says what became of the cluster.
+    :param error: what Together answered last instead of doing what was asked for.
     """
     status = f" (status {word})" if word else ""
-    sentences = {
+    sentences: dict[Verdict, tuple[type[TogetherError], str]] = {
         Verdict.FAILED: (ClusterFailedError, f"Cluster {cluster_id} will not become READY{status}."),
         Verdict.GONE: (ClusterGoneError, f"Cluster {cluster_id} is gone or going{status}."),
         Verdict.REFUSED: (
             PermanentError,
-            f"Together keeps refusing to tell of cluster {cluster_id}{status}.",
+            f"Together keeps refusing requests about cluster {cluster_id}{status}.",
         ),
         Verdict.TIMED_OUT: (WaitTimeoutError, f"The time for cluster {cluster_id} is over{status}."),
     }
     kind, sentence = sentences[verdict]
-    error: TogetherError = kind(f"{sentence} {fate}".strip())
-    return error
+    return kind(" ".join(filter(None, (sentence, fate, error))))
 
 
 def end_of_life_warning(cluster: Cluster, *, now: float) -> str:

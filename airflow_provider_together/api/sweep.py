@@ -14,9 +14,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.call import Flow, Note, Pause
-from airflow_provider_together.api.flows import prove_gone, request_deletion
+from airflow_provider_together.api.flows import prove_gone, request_deletion, request_deletion_once
 from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.api.polling import GoneWait, duration
+from airflow_provider_together.api.polling import GoneWait, Look, duration
 from airflow_provider_together.api.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -103,12 +103,16 @@ def sweep(
         GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
         for cluster in present
     ]
-    # All are asked to go before the first is waited for: each of them costs money.
+    # All are asked to go before the first is waited for, and before one that is refused is asked again: each of them
+    # costs money.
     steps = [
         _ask_to_go(dialect, finding, wait, _judge(finding.cluster, present, deployment))
         for finding, wait in zip(findings, waits, strict=True)
     ]
     findings = yield from _one_by_one(steps)
+    findings = yield from _one_by_one(
+        [_ask_again(dialect, finding, wait) for finding, wait in zip(findings, waits, strict=True)]
+    )
     return (
         yield from _one_by_one([_prove(dialect, finding, wait) for finding, wait in zip(findings, waits, strict=True)])
     )
@@ -161,10 +165,18 @@ def _ask_to_go(dialect: Dialect, finding: Finding, wait: GoneWait, judgement: Fl
     if finding.fate is not Fate.FORGOTTEN:
         return finding
     yield Note(f"Deleting cluster {finding.cluster.cluster_name!r} ({finding.cluster.cluster_id}): {finding.why}.")
-    look = yield from request_deletion(dialect, wait)
-    if look is not None:
-        return replace(finding, fate=Fate.STUCK, why=f"{finding.why}, but it cannot be deleted: {look.verdict.value}")
+    yield from request_deletion_once(dialect, wait)
     return finding
+
+
+def _ask_again(dialect: Dialect, finding: Finding, wait: GoneWait) -> Flow[Finding]:
+    """Ask once more, and again and again, for what Together has not accepted."""
+    if finding.fate is not Fate.FORGOTTEN or wait.is_accepted:
+        return finding
+    look = yield from request_deletion(dialect, wait)
+    if look is None:
+        return finding
+    return replace(finding, fate=Fate.STUCK, why=f"{finding.why}, but it cannot be deleted: {_outcome(look)}")
 
 
 def _prove(dialect: Dialect, finding: Finding, wait: GoneWait) -> Flow[Finding]:
@@ -173,7 +185,11 @@ def _prove(dialect: Dialect, finding: Finding, wait: GoneWait) -> Flow[Finding]:
     look = yield from prove_gone(dialect, wait)
     if look.verdict is Verdict.GONE:
         return replace(finding, fate=Fate.DELETED)
-    return replace(finding, fate=Fate.STUCK, why=f"{finding.why}, but it is not gone: {look.verdict.value}")
+    return replace(finding, fate=Fate.STUCK, why=f"{finding.why}, but it is not gone: {_outcome(look)}")
+
+
+def _outcome(look: Look) -> str:
+    return f"{look.verdict.value}; {look.error}" if look.error else look.verdict.value
 
 
 def _until(name: ClusterName) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from airflow_provider_together.api.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
+
+    from airflow_provider_together.exceptions import TogetherError
 
 
 #: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
@@ -63,19 +65,39 @@ def effective_timeout(operator: BaseOperator, timeout_seconds: float, started: f
     return min(timeout_seconds, max(left, 0.0))
 
 
-def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict, str]:
+class Outcome(NamedTuple):
     """
-    Read the trigger's event: cluster id, verdict and status word.
+    How a wait in the triggerer has ended.
+
+    :param status: the raw word of Together that the verdict rests on.
+    :param error: what Together answered last instead of doing what was asked for; empty if it did.
+    """
+
+    cluster_id: str
+    verdict: Verdict
+    status: str
+    error: str = ""
+
+    def failure(self, *, fate: str = "") -> TogetherError:
+        """Return the error for a wait that did not end well; ``fate`` says what became of the cluster."""
+        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+
+        return polling.failure_of(self.cluster_id, self.verdict, self.status, fate=fate, error=self.error)
+
+
+def look_of(event: Any, *, cluster_id: str | None = None) -> Outcome:
+    """
+    Read the trigger's event; one of a trigger of an earlier version has no ``error``.
 
     :param cluster_id: the cluster that the task waits for, if it knows.
     :raises ValueError: if it is no event of ours, or of another cluster.
     """
     try:
-        found, verdict, status = event["cluster_id"], Verdict(event["verdict"]), event["status"]
-    except (TypeError, KeyError, ValueError):
+        outcome = Outcome(event["cluster_id"], Verdict(event["verdict"]), event["status"], event.get("error", ""))
+    except (TypeError, KeyError, ValueError, AttributeError):
         message = f"the trigger's event is not what this operator understands: {event!r}"
         raise ValueError(message) from None
-    if cluster_id is not None and found != cluster_id:
-        message = f"the trigger's event is about cluster {found!r}, not {cluster_id!r}"
+    if cluster_id is not None and outcome.cluster_id != cluster_id:
+        message = f"the trigger's event is about cluster {outcome.cluster_id!r}, not {cluster_id!r}"
         raise ValueError(message)
-    return found, verdict, status
+    return outcome

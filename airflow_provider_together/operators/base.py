@@ -31,7 +31,7 @@ from airflow_provider_together.parameters import IDENTIFIER, Kind
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_together.api.call import Flow, Note
+    from airflow_provider_together.api.call import Call, Flow, Note
     from airflow_provider_together.api.client import NoteTaker
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.specs import Spec
@@ -138,6 +138,17 @@ class TogetherOperator(CheckedOperator, BaseOperator):
         if all(other is None or other.owner_digest != name.owner_digest for other in names):
             registry().forget(name)
 
+    def send_while_busy(self, call: Call[T], *, timeout: float, billed: str, poll_interval: float = 10.0) -> T:
+        """
+        Send a request until Together carries it out; a cluster or a volume may be in transition.
+
+        :param timeout: seconds that it may take.
+        :param billed: a sentence that says what is billed as long as it is not carried out.
+        """
+        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+
+        return self.run_flow(flows.send_while_busy(call, timeout=timeout, poll_interval=poll_interval, billed=billed))
+
     def clean_up(self, cluster_id: str, *, cluster_name: str = "") -> str:
         """Delete a cluster after a failure; return a sentence that says what became of it."""
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
@@ -149,7 +160,7 @@ class TogetherOperator(CheckedOperator, BaseOperator):
             self.forget_owner(cluster_name)
             return "It was deleted."
         why = f"{look.verdict.value}, {look.word or 'no status'}"
-        return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand."
+        return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand. {look.error}".strip()
 
     def delete_now(self, cluster_id: str) -> None:
         """

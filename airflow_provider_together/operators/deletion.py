@@ -7,15 +7,15 @@ an id or a name, and no XCom.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
-from airflow_provider_together.hooks.deferral import defer, look_of
+from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
 from airflow_provider_together.parameters import (
@@ -24,6 +24,7 @@ from airflow_provider_together.parameters import (
     IDENTIFIER,
     Kind,
     default_deferrable,
+    identifier,
     optional,
     seconds_of,
     truth_of,
@@ -34,10 +35,53 @@ if TYPE_CHECKING:
 
     from airflow_provider_together.api.models import Cluster
 
-#: Key in the task's storage: the name that was seen.
+T = TypeVar("T")
+
+#: Key in the task's storage: the id or the name that was seen.
 _SEEN = "together_deletion"
+_POLL_INTERVAL = 10.0
+_TIMEOUT = timedelta(minutes=30)
 #: XCom key of the ids of the volumes that go with the cluster.
 _VOLUMES_KEY = "volume_ids"
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """
+    What a deletion goes by: the parameters as they were rendered, and the default for each that cannot be read.
+
+    :param problems: what is wrong with the parameters.
+    """
+
+    deferrable: bool
+    poll_interval: float
+    timeout: float
+    delete_volumes: bool
+    delete_adopted: bool
+    problems: Sequence[str]
+
+    def tell(self) -> None:
+        """
+        Fail because of wrong parameters, once nothing is left to delete.
+
+        :raises SpecError: if there are any.
+        """
+        if self.problems:
+            raise SpecError([*self.problems, "the cluster is deleted all the same, and nothing else is"])
+
+
+def _read_or(read: Callable[..., T], *arguments: Any, default: T) -> T:
+    try:
+        return read(*arguments)
+    except SpecError:
+        return default
+
+
+def _values(pulled: Any) -> list[Any]:
+    """Return the values of an XCom of several tasks, some of which may be mapped."""
+    if isinstance(pulled, str) or not isinstance(pulled, Iterable):
+        return [pulled]
+    return [value for item in pulled for value in _values(item)]
 
 
 class DeleteGPUClusterOperator(TogetherOperator):
@@ -92,8 +136,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
         delete_adopted: bool | str = False,
         delete_volumes: bool | str = False,
         deferrable: bool | str | None = None,
-        poll_interval: float | str = 10.0,
-        timeout: float | timedelta | str = timedelta(minutes=30),
+        poll_interval: float | str = _POLL_INTERVAL,
+        timeout: float | timedelta | str = _TIMEOUT,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -116,33 +160,65 @@ class DeleteGPUClusterOperator(TogetherOperator):
         return [] if len(targets) == 1 else [f"{' and '.join(targets)} exclude each other: give one of them"]
 
     def execute(self, context: Context) -> None:
-        """Delete, and wait for the proof."""
+        """
+        Delete, and wait for the proof.
+
+        A setting that a template has rendered to nonsense keeps no cluster alive: the default takes its place, and the
+        task fails once the cluster is gone.
+        """
         with task_failures():
-            targets = self._targets(context)
+            settings = self._settings()
+            targets = self._targets(context, settings)
+            failures: list[TogetherError] = []
             for target in targets:
                 self.publish(context, target)
                 is_last = target is targets[-1]
-                self._delete(context, target, may_defer=is_last and default_deferrable(self.deferrable))
+                try:
+                    self._delete(context, target, settings, may_defer=is_last and not failures and settings.deferrable)
+                except TogetherError as error:  # the others cost money as well
+                    failures.append(error)
+            if failures:
+                raise failures[0]
+            settings.tell()
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """Go on after the triggerer has waited."""
         with task_failures():
-            cluster_id, verdict, word = look_of(event)
+            settings = self._settings()
+            outcome = look_of(event)
             ti = context["ti"]
             name, volume_ids = (
                 ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
                 for key in ("cluster_name", _VOLUMES_KEY)
             )
-            self._conclude(cluster_id, verdict, word, cluster_name=name or "", volume_ids=volume_ids or [])
+            self._conclude(outcome, settings, cluster_name=name or "", volume_ids=volume_ids or [])
+            settings.tell()
 
-    def _targets(self, context: Context) -> list[Cluster]:
-        if self.cluster_id:
-            clusters = [self._known(self.cluster_id)]
-        elif self.made_by:
-            clusters = self._made_in_this_run(context, self.made_by)
+    def _settings(self) -> _Settings:
+        try:
+            self.check_rendered_parameters()
+        except SpecError as error:
+            self.log.error("%s. The deletion is requested all the same.", error)  # noqa: TRY400 - a user's mistake
+            problems = error.problems
         else:
-            clusters = self._named(context)
-        if truth_of("delete_adopted", self.delete_adopted):
+            problems = []
+        return _Settings(
+            deferrable=_read_or(default_deferrable, self.deferrable, default=True),
+            poll_interval=_read_or(seconds_of, "poll_interval", self.poll_interval, default=_POLL_INTERVAL),
+            timeout=_read_or(seconds_of, "timeout", self.timeout, default=_TIMEOUT.total_seconds()),
+            delete_volumes=_read_or(truth_of, "delete_volumes", self.delete_volumes, default=False),
+            delete_adopted=_read_or(truth_of, "delete_adopted", self.delete_adopted, default=False),
+            problems=problems,
+        )
+
+    def _targets(self, context: Context, settings: _Settings) -> list[Cluster]:
+        if self.cluster_id is not None:
+            clusters = [self._known(context, identifier("cluster_id", self.cluster_id), settings)]
+        elif self.made_by is not None:
+            clusters = self._made_in_this_run(context, identifier("made_by", self.made_by))
+        else:
+            clusters = self._named(context, identifier("cluster_name", self.cluster_name))
+        if settings.delete_adopted:
             return clusters
         adopted = self._adopted_in_this_run(context)
         for cluster in clusters:
@@ -154,39 +230,64 @@ class DeleteGPUClusterOperator(TogetherOperator):
                 )
         return [cluster for cluster in clusters if cluster.cluster_id not in adopted]
 
-    def _known(self, cluster_id: str) -> Cluster:
+    def _known(self, context: Context, cluster_id: str, settings: _Settings) -> Cluster:
         """Return what Together tells of the cluster; nothing but its id where it tells nothing."""
         from airflow_provider_together.api.models import Cluster  # noqa: PLC0415 - for a task only
 
-        client = self.hook.client
+        client, store = self.hook.client, state_store(context)
         try:
-            return client.send(client.dialect.get_cluster(cluster_id), sleep=self.sleep)
+            cluster = client.send(client.dialect.get_cluster(cluster_id), sleep=self.sleep)
         except NotFoundError:
+            if store.get(_SEEN) != cluster_id:
+                self._require_that_it_existed(context, cluster_id)
             return Cluster(cluster_id=cluster_id)
         except TogetherError as error:
-            if truth_of("delete_volumes", self.delete_volumes):
+            if settings.delete_volumes:
                 raise  # its volumes could not be found any more once it is gone
             self.log.warning("%s Deleting cluster %s without knowing its name.", error, cluster_id)
             return Cluster(cluster_id=cluster_id)
+        store.set(_SEEN, cluster_id)
+        return cluster
 
-    def _named(self, context: Context) -> list[Cluster]:
+    def _require_that_it_existed(self, context: Context, cluster_id: str) -> None:
+        """
+        Refuse an id that Together does not know, unless something says that it was the id of a cluster.
+
+        A wrong id would look like a cluster that is gone, while the real one goes on costing money.
+        """
+        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+
+        made = _values(context["ti"].xcom_pull(task_ids=self._creates(context), key="cluster_id"))
+        # What another task of this run has returned was not written by hand.
+        if cluster_id in made or hasattr(self._as_written.get("cluster_id"), "iter_references"):
+            return
+        named = self.run_flow(flows.find_by_name(self.hook.client.dialect, cluster_id))
+        if named:
+            ids = ", ".join(cluster.cluster_id for cluster in named)
+            fault = f"cluster_id={cluster_id!r} is the name of cluster {ids}: give cluster_name={cluster_id!r}"
+            raise SpecError([fault])
+        fault = (
+            f"cluster_id={cluster_id!r} is unknown to Together, and no task of this run has made such a cluster: "
+            f"check the id, and whether connection {self.together_conn_id!r} is that of the cluster's project"
+        )
+        raise SpecError([fault])
+
+    def _named(self, context: Context, cluster_name: str) -> list[Cluster]:
         """Return the clusters of the name; remember that it was seen, so that a retry may find nothing."""
         from airflow_provider_together.api import flows, naming  # noqa: PLC0415 - for a task only
 
-        if not self.cluster_name:
-            raise SpecError(["cluster_id is empty, and there is no cluster_name: nothing says what to delete"])
-        found = self.run_flow(flows.find_by_name(self.hook.client.dialect, self.cluster_name))
-        is_made_by_us = naming.ClusterName.parse(self.cluster_name) is not None
+        found = self.run_flow(flows.find_by_name(self.hook.client.dialect, cluster_name))
+        is_made_by_us = naming.ClusterName.parse(cluster_name) is not None
         store = state_store(context)
         if not found:
-            if is_made_by_us or store.get(_SEEN) == self.cluster_name:
-                self.log.info("No cluster named %r is there any more.", self.cluster_name)
+            if is_made_by_us or store.get(_SEEN) == cluster_name:
+                self.log.info("No cluster named %r is there any more.", cluster_name)
                 return []
-            raise SpecError([f"cluster_name={self.cluster_name!r} is unknown: no cluster of that name exists"])
+            raise SpecError([f"cluster_name={cluster_name!r} is unknown: no cluster of that name exists"])
         if len(found) > 1 and not is_made_by_us:
             ids = ", ".join(cluster.cluster_id for cluster in found)
-            raise SpecError([f"cluster_name={self.cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"])
-        store.set(_SEEN, self.cluster_name)
+            raise SpecError([f"cluster_name={cluster_name!r} is ambiguous: give one of the cluster_ids {ids}"])
+        store.set(_SEEN, cluster_name)
         return found
 
     def _made_in_this_run(self, context: Context, task_id: str) -> list[Cluster]:
@@ -204,23 +305,26 @@ class DeleteGPUClusterOperator(TogetherOperator):
         return found
 
     def _adopted_in_this_run(self, context: Context) -> list[str]:
-        creates = [
+        creates = self._creates(context)
+        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
+
+    def _creates(self, context: Context) -> list[str]:
+        """Return the ids of the tasks of this DAG that make clusters."""
+        return [
             task.task_id
             for task in context["dag"].tasks
             if getattr(getattr(task, "operator_class", type(task)), "makes_clusters", False)
         ]
-        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
 
-    def _delete(self, context: Context, cluster: Cluster, *, may_defer: bool) -> None:
+    def _delete(self, context: Context, cluster: Cluster, settings: _Settings, *, may_defer: bool) -> None:
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
 
         dialect, now = self.hook.client.dialect, self.hook.client.now()
-        timeout, poll_interval = seconds_of("timeout", self.timeout), seconds_of("poll_interval", self.poll_interval)
-        volume_ids = (
-            [volume.volume_id for volume in cluster.volumes if volume.volume_id]
-            if truth_of("delete_volumes", self.delete_volumes)
-            else []
-        )
+        timeout, poll_interval = settings.timeout, settings.poll_interval
+        attached = [volume.volume_id for volume in cluster.volumes if volume.volume_id]
+        volume_ids = attached if settings.delete_volumes else []
+        if attached and any("delete_volumes" in problem for problem in settings.problems):
+            self.log.error("Volumes %s of cluster %s are left, and billed.", ", ".join(attached), cluster.cluster_id)
         context["ti"].xcom_push(key=_VOLUMES_KEY, value=volume_ids)
         wait = polling.GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
         look = self.run_flow(flows.request_deletion(dialect, wait))
@@ -236,24 +340,22 @@ class DeleteGPUClusterOperator(TogetherOperator):
             )
         if look is None:
             look = self.run_flow(flows.prove_gone(dialect, wait))
-        self._conclude(
-            cluster.cluster_id, look.verdict, look.word, cluster_name=cluster.cluster_name, volume_ids=volume_ids
-        )
+        outcome = Outcome(cluster.cluster_id, look.verdict, look.word, look.error)
+        self._conclude(outcome, settings, cluster_name=cluster.cluster_name, volume_ids=volume_ids)
 
-    def _conclude(
-        self, cluster_id: str, verdict: Verdict, word: str, *, cluster_name: str, volume_ids: Sequence[str]
-    ) -> None:
+    def _conclude(self, outcome: Outcome, settings: _Settings, *, cluster_name: str, volume_ids: Sequence[str]) -> None:
         """Delete the volumes that go with a cluster that is gone, and forget whose it was."""
-        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
-
-        if verdict is not Verdict.GONE:
-            fate = "It is still there, and billed until it is gone."
-            raise polling.failure_of(cluster_id, verdict, word, fate=fate)
-        self.log.info("Cluster %s is gone: neither Get nor List shows it.", cluster_id)
-        client = self.hook.client
+        if outcome.verdict is not Verdict.GONE:
+            raise outcome.failure(fate="It is still there, and billed until it is gone.")
+        self.log.info("Cluster %s is gone: neither Get nor List shows it.", outcome.cluster_id)
         for volume_id in volume_ids:
             try:
-                client.send(client.dialect.delete_shared_volume(volume_id), sleep=self.sleep)
+                self.send_while_busy(
+                    self.hook.client.dialect.delete_shared_volume(volume_id),
+                    timeout=settings.timeout,
+                    poll_interval=settings.poll_interval,
+                    billed=f"Shared volume {volume_id} is still billed; cluster {outcome.cluster_id} is gone.",
+                )
             except NotFoundError:
                 continue
             self.log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)

@@ -22,7 +22,7 @@ from airflow_provider_together.compat import (
     goes_on_without,
 )
 from airflow_provider_together.exceptions import NotFoundError, TogetherError
-from airflow_provider_together.hooks.deferral import look_of
+from airflow_provider_together.hooks.deferral import Outcome, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
@@ -227,13 +227,14 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         if self.is_deferrable:
             self.defer_until_ready(cluster_id, delete_on_kill=gives_back)
         look = self.wait_here(cluster_id)
-        return self._conclude(context, cluster_id, look.verdict, look.word, gives_back=gives_back)
+        outcome = Outcome(cluster_id, look.verdict, look.word, look.error)
+        return self._conclude(context, outcome, gives_back=gives_back)
 
     def execute_complete(self, context: Context, event: Any = None) -> str:
         """Go on after the triggerer has waited."""
-        cluster_id, verdict, status = look_of(event)
+        outcome = look_of(event)
         with task_failures():
-            return self._conclude(context, cluster_id, verdict, status, gives_back=self._gives_back(context))
+            return self._conclude(context, outcome, gives_back=self._gives_back(context))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Give the cluster back also when Airflow ends the wait without an event: its timeout, a broken trigger."""
@@ -332,16 +333,14 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             self.publish(context, note.cluster)
         return None
 
-    def _conclude(self, context: Context, cluster_id: str, verdict: Verdict, word: str, *, gives_back: bool) -> str:
-        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
-
-        if verdict is Verdict.READY:
-            return cluster_id
+    def _conclude(self, context: Context, outcome: Outcome, *, gives_back: bool) -> str:
+        if outcome.verdict is Verdict.READY:
+            return outcome.cluster_id
         fate = "It is left alive, and is billed until it is deleted."
         if gives_back:
-            fate = self._clean_up_own(context, cluster_id)
-        error = polling.failure_of(cluster_id, verdict, word, fate=fate)
-        if verdict is Verdict.REFUSED:
+            fate = self._clean_up_own(context, outcome.cluster_id)
+        error = outcome.failure(fate=fate)
+        if outcome.verdict is Verdict.REFUSED:
             raise error
         # A retry makes a new cluster, so it may help even where this cluster is lost.
         raise AirflowException(str(error)) from error
@@ -430,20 +429,23 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
             self.check_rendered_parameters()
             change = ClusterUpdate.parse(self.parameters())
             self.publish_link(context, self.cluster_id)
-            client = self.hook.client
-            cluster = client.send(client.dialect.update_cluster(self.cluster_id, change), sleep=self.sleep)
+            cluster = self.send_while_busy(
+                self.hook.client.dialect.update_cluster(self.cluster_id, change),
+                timeout=seconds_of("timeout", self.timeout),
+                billed=f"Cluster {self.cluster_id} is billed as it was.",
+            )
             self.log.info("Changing cluster %s: %s; it is %s.", self.cluster_id, change.given(), cluster.status)
             if not truth_of("wait_for_completion", self.wait_for_completion):
                 return self.cluster_id
             if self.is_deferrable:
                 self.defer_until_ready(self.cluster_id, num_gpus=change.num_gpus)
             look = self.wait_here(self.cluster_id, num_gpus=change.num_gpus)
-            return _ready_or_raise(self.cluster_id, look.verdict, look.word)
+            return _ready_or_raise(Outcome(self.cluster_id, look.verdict, look.word, look.error))
 
     def execute_complete(self, context: Context, event: Any = None) -> str:  # noqa: ARG002 - Airflow's signature
         """Go on after the triggerer has waited."""
         with task_failures():
-            return _ready_or_raise(*look_of(event, cluster_id=self.cluster_id))
+            return _ready_or_raise(look_of(event, cluster_id=self.cluster_id))
 
 
 def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
@@ -470,9 +472,7 @@ def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _ready_or_raise(cluster_id: str, verdict: Verdict, word: str) -> str:
-    from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
-
-    if verdict is Verdict.READY:
-        return cluster_id
-    raise polling.failure_of(cluster_id, verdict, word)
+def _ready_or_raise(outcome: Outcome) -> str:
+    if outcome.verdict is Verdict.READY:
+        return outcome.cluster_id
+    raise outcome.failure()

@@ -7,13 +7,14 @@ A volume keeps data beyond the life of a cluster, so none of these ever deletes 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import NotFoundError, SpecError
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import IDENTIFIER, Kind, fields_of, one_of
+from airflow_provider_together.parameters import DURATION, IDENTIFIER, Kind, fields_of, one_of, seconds_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -86,18 +87,31 @@ class UpdateSharedVolumeOperator(TogetherOperator):
 
     :param volume_id: id of the volume.
     :param size_tib: the new size in whole TiB. A volume cannot shrink.
+    :param timeout: seconds (or a timedelta) that it may take until Together accepts it.
     :param together_conn_id: connection of type ``together``.
     """
 
-    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id", "size_tib")
+    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id", "size_tib", "timeout")
     operator_extra_links = ()
     spec_class: ClassVar[type[Spec] | None] = SharedVolumeUpdate
-    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"volume_id": IDENTIFIER, **fields_of(SharedVolumeUpdate)}
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {
+        "volume_id": IDENTIFIER,
+        **fields_of(SharedVolumeUpdate),
+        "timeout": DURATION,
+    }
 
-    def __init__(self, *, volume_id: str | XComArg, size_tib: int | str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        volume_id: str | XComArg,
+        size_tib: int | str,
+        timeout: float | timedelta | str = timedelta(minutes=30),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.volume_id = cast("str", volume_id)
         self.size_tib = size_tib
+        self.timeout = timeout
         self.check_parameters()
 
     def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
@@ -105,9 +119,11 @@ class UpdateSharedVolumeOperator(TogetherOperator):
         with task_failures():
             self.check_rendered_parameters()
             size = SharedVolumeUpdate.parse(self.parameters()).size_tib
-            client = self.hook.client
-            call = client.dialect.update_shared_volume(self.volume_id, size_tib=size)
-            volume = client.send(call, sleep=self.sleep)
+            volume = self.send_while_busy(
+                self.hook.client.dialect.update_shared_volume(self.volume_id, size_tib=size),
+                timeout=seconds_of("timeout", self.timeout),
+                billed=f"Shared volume {self.volume_id} is billed as it was.",
+            )
             self.log.info("Shared volume %s has %s TiB.", self.volume_id, volume.size_tib or size)
             return self.volume_id
 
@@ -116,28 +132,36 @@ class DeleteSharedVolumeOperator(TogetherOperator):
     """
     Delete a shared volume and all data on it. One that is gone already is a success.
 
-    Together refuses while the volume is attached to a cluster: delete the cluster first.
+    Together refuses while the volume is attached to a cluster: delete the cluster first. Until ``timeout`` it is asked
+    again, since the cluster may be going.
 
     :param volume_id: id of the volume.
+    :param timeout: seconds (or a timedelta) that it may take until Together accepts it.
     :param together_conn_id: connection of type ``together``.
     """
 
-    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id")
+    template_fields: Sequence[str] = (*TogetherOperator.template_fields, "volume_id", "timeout")
     operator_extra_links = ()
-    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"volume_id": IDENTIFIER}
+    parameter_kinds: ClassVar[Mapping[str, Kind]] = {"volume_id": IDENTIFIER, "timeout": DURATION}
 
-    def __init__(self, *, volume_id: str | XComArg, **kwargs: Any) -> None:
+    def __init__(
+        self, *, volume_id: str | XComArg, timeout: float | timedelta | str = timedelta(minutes=30), **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.volume_id = cast("str", volume_id)
+        self.timeout = timeout
         self.check_parameters()
 
     def execute(self, context: Context) -> None:  # noqa: ARG002 - Airflow's signature
         """Delete the volume."""
         with task_failures():
             self.check_rendered_parameters()
-            client = self.hook.client
             try:
-                was_deleted = client.send(client.dialect.delete_shared_volume(self.volume_id), sleep=self.sleep)
+                was_deleted = self.send_while_busy(
+                    self.hook.client.dialect.delete_shared_volume(self.volume_id),
+                    timeout=seconds_of("timeout", self.timeout),
+                    billed=f"Shared volume {self.volume_id} is still billed.",
+                )
             except NotFoundError:
                 self.log.info("Shared volume %s is not there any more.", self.volume_id)
                 return

@@ -22,7 +22,7 @@ from airflow_provider_together.compat import (
     state_store,
 )
 from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.deferral import defer, look_of
+from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
@@ -135,13 +135,13 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
             look = client.run(flows.look_once(client.dialect, self._wait), note=self._log_note)
         if self.reschedule:
             store.set(_MEMORY, self._wait.memory())
-        return self._is_ready(self.cluster_id, look.verdict, look.word)
+        return self._is_ready(Outcome(self.cluster_id, look.verdict, look.word, look.error))
 
     def execute_complete(self, context: Context, event: Any = None) -> str:  # noqa: ARG002 - Airflow's signature
         """Go on after the triggerer has waited."""
-        cluster_id, verdict, word = look_of(event, cluster_id=self.cluster_id)
-        self._is_ready(cluster_id, verdict, word)
-        return cluster_id
+        outcome = look_of(event, cluster_id=self.cluster_id)
+        self._is_ready(outcome)
+        return outcome.cluster_id
 
     def _first_look(self, context: Context) -> bool:
         """Look before deferring; a cluster that is lost already skips the task where a sensor shall not fail."""
@@ -155,15 +155,13 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
     def _log_note(self, note: Note) -> None:
         self.log.info("%s", note.message)
 
-    def _is_ready(self, cluster_id: str, verdict: Verdict, word: str) -> bool:
-        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
-
-        if verdict is Verdict.READY:
+    def _is_ready(self, outcome: Outcome) -> bool:
+        if outcome.verdict is Verdict.READY:
             return True
-        if verdict is Verdict.GO_ON:
+        if outcome.verdict is Verdict.GO_ON:
             return False
-        error = polling.failure_of(cluster_id, verdict, word)
-        if verdict is Verdict.TIMED_OUT:
+        error = outcome.failure()
+        if outcome.verdict is Verdict.TIMED_OUT:
             raise AirflowSensorTimeout(str(error)) from error
         raise AirflowFailException(str(error)) from error
 

@@ -46,10 +46,10 @@ WaitFor = Literal["ready", "gone"]
 
 class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
-    Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status"}``.
+    Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status", "error"}``.
 
     ``verdict`` is one of the words of :class:`~airflow_provider_together.api.verdict.Verdict`, ``status`` the
-    raw word of Together that it rests on.
+    raw word of Together that it rests on, ``error`` what Together answered last instead of doing what was asked for.
 
     :param cluster_id: id of the cluster.
     :param together_conn_id: connection to ask through.
@@ -152,7 +152,8 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
                 log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
                 return
         if look.verdict is not Verdict.GONE:
-            log.warning("Cluster %s was asked to go, but is not gone yet (%s).", self.cluster_id, look.word)
+            why = look.error or look.word
+            log.warning("Deletion of cluster %s was requested, but it is not gone yet (%s).", self.cluster_id, why)
 
     def _wait(self, started: float) -> GoneWait | ReadyWait:
         from airflow_provider_together.api import polling  # noqa: PLC0415 - for a triggerer only
@@ -180,4 +181,4 @@ def _log_note(note: Note) -> None:
 
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:
     """Return the payload of the event: an id and words, never an answer of Together, which holds a kubeconfig."""
-    return {"cluster_id": cluster_id, "verdict": look.verdict.value, "status": look.word}
+    return {"cluster_id": cluster_id, "verdict": look.verdict.value, "status": look.word, "error": look.error}

@@ -230,7 +230,9 @@ def test_a_lasting_refusal_ends_a_wait(poll_interval: float, settled: float) -> 
     wait = ready_wait(poll_interval=poll_interval)
     assert wait.on_error(FORBIDDEN, now=START).verdict is Verdict.GO_ON
     assert wait.on_error(FORBIDDEN, now=START + settled - 0.1).verdict is Verdict.GO_ON
-    assert wait.on_error(FORBIDDEN, now=START + settled) == Look(Verdict.REFUSED, news="not allowed")
+    assert wait.on_error(FORBIDDEN, now=START + settled) == Look(
+        Verdict.REFUSED, news="not allowed", error="not allowed"
+    )
 
 
 @pytest.mark.parametrize("between", PASSING, ids=lambda error: type(error).__name__)
@@ -246,7 +248,9 @@ def test_a_wait_goes_on_in_another_process() -> None:
     first.on_cluster(cluster_with(status="QUEUED"), now=START)
     first.on_error(FORBIDDEN, now=START)
     second.recall(json.loads(json.dumps(first.memory())))
-    assert second.on_error(FORBIDDEN, now=START + 300) == Look(Verdict.REFUSED, word="QUEUED", news="not allowed")
+    assert second.on_error(FORBIDDEN, now=START + 300) == Look(
+        Verdict.REFUSED, word="QUEUED", news="not allowed", error="not allowed"
+    )
 
 
 def test_a_wait_that_goes_on_does_not_repeat_its_news() -> None:
@@ -446,3 +450,38 @@ def test_only_a_verdict_or_the_deadline_ends_any_wait(
 def test_a_reaction_that_does_not_exist_is_told(name: str) -> None:
     with pytest.raises(SpecError, match=f"{name}='hope' is wrong: use one of 'wait', 'ready', 'fail'"):
         ready_wait(**{name: "hope"})
+
+
+BUSY_ANSWERS = [RequestRefusedError(f"it answered {status}: busy", status=status) for status in (400, 402, 409, 423)]
+
+
+@pytest.mark.parametrize("busy", BUSY_ANSWERS, ids=lambda error: str(error.status))
+def test_one_that_is_busy_is_waited_out_until_the_deadline_and_its_words_are_kept(busy: RequestRefusedError) -> None:
+    wait = GoneWait("c-1", started=START, deadline=START + 1800, poll_interval=10.0)
+    looks = [wait.on_error(busy, now=START + seconds) for seconds in range(0, 1800, 60)]
+    assert {look.verdict for look in looks} == {Verdict.GO_ON}
+    end = wait.on_error(busy, now=START + 1800)
+    assert (end.verdict, end.error) == (Verdict.TIMED_OUT, str(busy))
+    told = str(failure_of("c-1", end.verdict, "Ready", fate="It is still there.", error=end.error))
+    assert told == f"The time for cluster c-1 is over (status Ready). It is still there. {busy}"
+
+
+def test_words_that_change_are_told_again_and_the_same_ones_are_not() -> None:
+    first, second = BUSY_ANSWERS[0], BUSY_ANSWERS[1]
+    wait = ready_wait()
+    news = [wait.on_error(error, now=START).news for error in (first, first, second, second, first)]
+    assert [bool(each) for each in news] == [True, False, True, False, True]
+
+
+def test_what_was_answered_before_a_cluster_was_seen_is_no_cause_of_a_timeout() -> None:
+    wait = ready_wait(deadline=START + 100)
+    wait.on_error(BUSY_ANSWERS[0], now=START)
+    assert wait.on_cluster(cluster_with(status="QUEUED"), now=START + 100).error == ""
+
+
+def test_a_deletion_that_was_refused_is_the_cause_of_a_timeout_while_the_cluster_is_seen() -> None:
+    wait = GoneWait("c-1", started=START, deadline=START + 100, poll_interval=10.0)
+    wait.refuse(BUSY_ANSWERS[0])
+    assert wait.on_cluster(cluster_with(), now=START + 100).error == str(BUSY_ANSWERS[0])
+    wait.accept()
+    assert wait.on_cluster(cluster_with(), now=START + 100).error == ""

@@ -14,7 +14,13 @@ from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, sweep
-from airflow_provider_together.exceptions import NotFoundError, PermissionDeniedError, ServerError, TogetherError
+from airflow_provider_together.exceptions import (
+    NotFoundError,
+    PermissionDeniedError,
+    RequestRefusedError,
+    ServerError,
+    TogetherError,
+)
 from tests.api.driving import Script
 from tests.api.support import cluster_with
 from tests.api.test_flows import NOW, OURS, OWNER
@@ -163,7 +169,7 @@ def test_a_deletion_that_is_refused_for_good_is_told(dialect: Dialect) -> None:
     cloud = cloud_of(OURS, OVER, refusal=PermissionDeniedError("no admin", status=403))
     (finding,) = cloud.swept(dialect)
     assert finding.fate is Fate.STUCK
-    assert finding.why.endswith("but it cannot be deleted: timed out")
+    assert finding.why.endswith("but it cannot be deleted: timed out; no admin")
 
 
 def test_one_that_does_not_go_in_time_is_told(dialect: Dialect) -> None:
@@ -189,3 +195,13 @@ def test_a_finding_counts_the_gpus_that_the_answer_tells() -> None:
     cluster = cluster_with(num_gpus=16)
     assert Finding(cluster, Fate.SPARED, "").num_gpus == 16
     assert Finding(cluster_with(), Fate.SPARED, "").num_gpus == 0
+
+
+def test_one_that_is_refused_keeps_no_other_waiting(dialect: Dialect) -> None:
+    """Each is asked once before one that is refused is asked again, for as long as there is time."""
+    cloud = cloud_of(OURS, OVER, refusal=RequestRefusedError("it is busy", status=409))
+    cloud.clusters.append(cluster_with("c-2", cluster_name=OPEN))
+    cloud.standings = {OURS: OVER, OPEN: OVER}
+    cloud.swept(dialect)
+    asked = [step.path.rsplit("/", 1)[-1] for step in cloud.steps if isinstance(step, Call) and step.method == "DELETE"]
+    assert asked[:2] == ["c-1", "c-2"]
