@@ -70,13 +70,27 @@ ALLOWED = {
     "api.agenda": set(),
     "api.rounds": {"api.agenda", "api.call", "api.dialects", "api.models", "api.polling", "exceptions", "api.verdict"},
     "api.sweep": {"api.call", "api.dialects", "api.flows", "api.models", "api.naming", "api.polling", "api.verdict"},
-    "api.client": {"api.answer", "api.call", "api.dialects", "api.retry", "api.settings", "exceptions"},
+    "api.address": {"api.dialects", "api.settings", "exceptions"},
+    "api.proxy": {"exceptions"},
+    "api.tls": {"api.settings", "exceptions"},
+    "api.client": {
+        "api.answer",
+        "api.call",
+        "api.dialects",
+        "api.proxy",
+        "api.retry",
+        "api.settings",
+        "api.tls",
+        "exceptions",
+    },
     "api.poller": {"api.call", "api.client", "api.flows", "api.polling", "api.rounds", "exceptions"},
 }
 #: Modules that talk to the network, wait or read a clock, and who may have them.
 EFFECTS = {"asyncio", "httpx", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 MAY_HAVE = {
-    "api.client": {"asyncio", "httpx", "ssl", "time"},
+    "api.client": {"asyncio", "httpx", "time"},
+    "api.proxy": {"httpx", "ssl"},
+    "api.tls": {"httpx", "ssl"},
     "api.poller": {"asyncio"},
     "api.answer": {"httpx"},
 }

@@ -99,7 +99,7 @@ def _incomplete(call: Call[Any], response: HTTPAnswer) -> str:
 
 def unreadable(call: Call[Any], response: HTTPAnswer, why: str, settings: Settings) -> TogetherError:
     """Return the error for a good status with a body that cannot be read."""
-    message = f"{_place(call)} answered {response.status}, but {why}{_request_id(response.headers, settings)}"
+    message = f"{_place(call, settings)} answered {response.status}, but {why}{_request_id(response.headers, settings)}"
     return _lost(call, MalformedAnswerError(message))
 
 
@@ -107,7 +107,7 @@ def error_for_status(call: Call[Any], response: HTTPAnswer, settings: Settings) 
     """Return the error that a status stands for."""
     status = response.status
     said = _words(response, settings)
-    message = f"{_place(call)} answered {status}{said}{_request_id(response.headers, settings)}"
+    message = f"{_place(call, settings)} answered {status}{said}{_request_id(response.headers, settings)}"
     if httpx.codes.is_redirect(status):
         target = scrubbed(response.headers.get("location", ""), settings).split("?")[0] or "nowhere"
         hint = f"It points to {target}; redirects are not followed with the API key. Set the connection's host."
@@ -121,12 +121,12 @@ def error_for_status(call: Call[Any], response: HTTPAnswer, settings: Settings) 
     if status == httpx.codes.REQUEST_TIMEOUT or httpx.codes.is_server_error(status):
         return _lost(call, ServerError(message, status=status, retry_after=wait))
     kind, hint = _REFUSALS.get(status, (RequestRefusedError, ""))
-    return kind(message + hint.format(label=settings.label), status=status)
+    return kind(message + hint.format(label=settings.label, key_place=settings.key_place), status=status)
 
 
 #: What kind of refusal a status is, and what to change about it.
 _REFUSALS: dict[int, tuple[type[RequestRefusedError], str]] = {
-    401: (AuthenticationError, ". Together does not know the API key of {label}: check its password field."),
+    401: (AuthenticationError, ". Together does not know the API key of {label}: check {key_place}."),
     403: (
         PermissionDeniedError,
         ". The API key of {label} may not do this: create, scale and delete need the key of an admin of the project.",
@@ -140,7 +140,7 @@ def error_for_transport(
 ) -> TogetherError:
     """Return the error for a request that got no answer."""
     text = scrubbed(str(error) or type(error).__name__, settings)
-    message = f"{_place(call)} at {settings.base_url} failed: {type(error).__name__}: {text}"
+    message = f"{_place(call, settings)} failed: {type(error).__name__}: {text}"
     if isinstance(error, _NOT_SENT):
         return NotSentError(message)
     if isinstance(error, _UNUSABLE):
@@ -184,8 +184,8 @@ def _lost(call: Call[Any], error: TogetherError) -> TogetherError:
     return unknown
 
 
-def _place(call: Call[Any]) -> str:
-    return f"{call.what} ({call.method} {call.path})"
+def _place(call: Call[Any], settings: Settings) -> str:
+    return f"{call.what} ({call.method} {settings.base_url}{call.path})"
 
 
 def _request_id(headers: Mapping[str, str], settings: Settings) -> str:

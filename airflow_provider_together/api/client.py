@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
 import logging
 import os
-import ssl
 import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -25,8 +23,10 @@ from tenacity import AsyncRetrying, RetryCallState, Retrying
 from airflow_provider_together.api.answer import HTTPAnswer, error_for_transport, read_answer, scrubbed
 from airflow_provider_together.api.call import Call, Flow, Note, Step
 from airflow_provider_together.api.dialects import dialect_class
+from airflow_provider_together.api.proxy import proxy_for
 from airflow_provider_together.api.retry import retrying
 from airflow_provider_together.api.settings import Settings
+from airflow_provider_together.api.tls import tls_context
 from airflow_provider_together.exceptions import ConfigurationError, TogetherError
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class Client(_Driver):
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(settings)
         with _usable(settings):
-            self._http = httpx.Client(**_http_arguments(settings, KEEP_ALIVE), transport=transport)
+            self._http = httpx.Client(**_http_arguments(settings, KEEP_ALIVE, transport))
         # A shared client is closed by nobody, and its connections must not wait for the garbage collector.
         weakref.finalize(self, self._http.close).atexit = False
 
@@ -210,7 +210,7 @@ class AsyncClient(_Driver):
     def __init__(self, settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(settings)
         with _usable(settings):
-            self._http = httpx.AsyncClient(**_http_arguments(settings, POLLING_KEEP_ALIVE), transport=transport)
+            self._http = httpx.AsyncClient(**_http_arguments(settings, POLLING_KEEP_ALIVE, transport))
 
     async def send(self, call: Call[T], *, sleep: AsyncSleep = asyncio.sleep) -> T:
         """See :meth:`Client.send`."""
@@ -340,44 +340,37 @@ class _Limit:
         return httpx.ReadTimeout(f"the answer took more than {self.seconds:g} s as a whole")
 
 
-def _http_arguments(settings: Settings, keep_alive: float) -> dict[str, Any]:
+def _http_arguments(
+    settings: Settings, keep_alive: float, transport: httpx.BaseTransport | httpx.AsyncBaseTransport | None
+) -> dict[str, Any]:
+    tls = tls_context(settings)
     return {
         "base_url": settings.base_url,
         "headers": {"Authorization": f"Bearer {settings.api_key}", "User-Agent": USER_AGENT},
         "timeout": httpx.Timeout(settings.timeout),
-        "verify": _tls_context(settings.verify),
+        "verify": tls,
         "follow_redirects": False,
+        # What the environment says is read by us, since httpx gives up at a NO_PROXY that others understand.
+        "trust_env": False,
         # A proxy must not see what goes to this machine: that may be plain http, with the key in it.
-        "trust_env": not settings.is_loopback,
+        "proxy": None if transport or settings.is_loopback else proxy_for(settings.base_url, tls=tls),
+        "transport": transport,
         "limits": httpx.Limits(max_connections=10, max_keepalive_connections=2, keepalive_expiry=keep_alive),
     }
 
 
 @contextlib.contextmanager
 def _usable(settings: Settings) -> Iterator[None]:
-    """Name the connection when httpx refuses its host or key, or a proxy variable of the environment."""
+    """Name the connection when its certificates, its proxy, its host or its key cannot be used."""
     try:
         yield
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        why = f"{type(error).__name__}: {scrubbed(str(error), settings)}"
-        message = f"{settings.label} cannot be used: {why}. Check its host and password, and the proxy variables"
+    except ConfigurationError as error:
+        message = f"{settings.label}: {error}"
         raise ConfigurationError(message) from None
-
-
-@functools.lru_cache(maxsize=8)
-def _tls_context(verify: str) -> ssl.SSLContext:
-    """Return a context that trusts the given CA bundle, or the system's; made once, since it takes 20 ms."""
-    if verify:
-        try:
-            return ssl.create_default_context(cafile=verify)
-        except (OSError, ssl.SSLError) as error:
-            message = f"verify={verify!r} is wrong: it is no readable file of CA certificates ({error})"
-            raise ConfigurationError(message) from None
-    paths = ssl.get_default_verify_paths()
-    if not any((paths.cafile, paths.capath)):
-        # Python builds that come without a link to the system's store bring httpx's.
-        return httpx.create_ssl_context()
-    return ssl.create_default_context()
+    except (ValueError, httpx.InvalidURL) as error:
+        why = f"{type(error).__name__}: {scrubbed(str(error), settings)}"
+        message = f"{settings.label} cannot be used: {why}. Check its host and password"
+        raise ConfigurationError(message) from None
 
 
 _is_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("together_request", default=False)

@@ -62,7 +62,7 @@ def connection_json(settings: Settings) -> str:
         "project_id": settings.project_id,
         "timeout": settings.timeout,
         "retries": settings.retries,
-        "verify": str(Path(settings.verify).resolve()) if settings.verify else "",
+        "verify": settings.verify,
         "deployment": settings.deployment,
         "visibility": settings.visibility,
     }

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 def check(settings: Settings) -> tuple[bool, str]:
-    """Read the regions once, and say what was reached or what to change."""
+    """Read the regions once, and say what was reached, what to change, and what of the connection is not used."""
+    is_good, message = _reach(settings)
+    return is_good, f"{message} Attention: {settings.ignored}" if settings.ignored else message
+
+
+def _reach(settings: Settings) -> tuple[bool, str]:
     try:
         with Client(settings) as client:
             regions = client.send(client.dialect.list_regions().once())

@@ -37,8 +37,9 @@ FIELDS: dict[str, dict[str, Any]] = {
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
     },
     "verify": {
-        "label": "CA bundle",
-        "description": "Path of a file of CA certificates to trust. Empty: the system's.",
+        "label": "CA certificates",
+        "description": "Path of a file or folder of CA certificates to trust, in the place of the system's. "
+        "Empty: the system's.",
         "schema": {"type": ["string", "null"]},
     },
     "deployment": {

@@ -32,7 +32,7 @@ def driving(request: pytest.FixtureRequest) -> Driving:
 
 @pytest.fixture(autouse=True)
 def _no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may sit behind a proxy; the tests set their own."""
+    """Whoever runs the tests may sit behind a proxy, with certificates of its own; the tests set theirs."""
     for name in list(os.environ):
-        if name.lower().endswith("_proxy"):
+        if name.lower().endswith("_proxy") or name in {"SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"}:
             monkeypatch.delenv(name)

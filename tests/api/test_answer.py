@@ -98,7 +98,7 @@ def test_a_request_to_do_something_may_be_answered_by_any_good_status_but_a_part
 def test_a_good_status_with_a_bad_body_says_what_is_wrong_with_it(content: bytes, why: str) -> None:
     with pytest.raises(MalformedAnswerError) as caught:
         read_answer(call_with(), answer_with(200, content=content, x_request_id="r-1"), SETTINGS)
-    assert str(caught.value).startswith("do something (GET /things/1) answered 200, but ")
+    assert str(caught.value).startswith("do something (GET https://together.invalid/things/1) answered 200, but ")
     assert why in str(caught.value)
     assert "(request id r-1)" in str(caught.value)
 
@@ -127,7 +127,7 @@ def test_a_create_whose_answer_cannot_be_read_may_have_been_carried_out() -> Non
     ],
 )
 def test_the_servers_words_are_read_from_either_body(body: Any, words: str) -> None:
-    assert str(error_of(400, body)) == f"do something (GET /things/1) answered 400: {words}"
+    assert str(error_of(400, body)) == f"do something (GET https://together.invalid/things/1) answered 400: {words}"
 
 
 def test_plain_text_is_repeated_in_one_line() -> None:
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_text_are_repeated_as_far_as_they_are() -> None:
 
 
 def test_a_silent_server_is_quoted_with_nothing() -> None:
-    assert str(error_of(400, content=b"")) == "do something (GET /things/1) answered 400"
+    assert str(error_of(400, content=b"")) == "do something (GET https://together.invalid/things/1) answered 400"
 
 
 def test_a_long_speech_is_cut() -> None:
@@ -169,6 +169,9 @@ def test_a_refusal_carries_its_status(status: int, kind: type[RequestRefusedErro
 
 def test_a_wrong_key_names_the_connection_and_the_field() -> None:
     assert "API key of connection 'gpu': check its password field" in str(error_of(401))
+    settings = settings_with(label="connection 'gpu'", key_place="the environment variable TOGETHER_API_KEY")
+    error = error_for_status(call_with(), answer_with(401), settings)
+    assert "API key of connection 'gpu': check the environment variable TOGETHER_API_KEY" in str(error)
 
 
 def test_a_weak_key_names_the_connection_and_what_it_must_be_allowed() -> None:
@@ -271,7 +274,7 @@ def test_any_bad_answer_is_an_error_of_ours_that_can_be_logged(
     error = error_for_status(call_with(method), HTTPAnswer(status, headers, content), SETTINGS)
     assert isinstance(error, TogetherError)
     assert CANARY_KEY not in str(error)
-    assert str(error).startswith(f"do something ({method} /things/1) answered {status}")
+    assert str(error).startswith(f"do something ({method} https://together.invalid/things/1) answered {status}")
 
 
 @FIXED
@@ -324,7 +327,7 @@ def test_a_create_counts_as_not_sent_only_where_that_is_proved(method: str, kind
     else:
         expected = OutcomeUnknownError if method == "POST" else AnswerLostError
     assert type(error) is expected
-    assert f"({method} /things/1) at https://together.invalid failed: {kind.__name__}: it broke" in str(error)
+    assert f"({method} https://together.invalid/things/1) failed: {kind.__name__}: it broke" in str(error)
 
 
 def test_an_error_without_words_is_told_by_its_kind() -> None:

@@ -321,15 +321,6 @@ def test_settings_that_cannot_be_used_are_told_before_anything_is_sent(
     assert CANARY_KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:1", "socks5://127.0.0.1:1"])
-def test_a_proxy_variable_that_cannot_be_used_is_told(
-    driving: Driving, proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(ConfigurationError, match="proxy variables"):
-        driving.send(call_with(), settings_with())
-
-
 def test_a_call_is_typed_by_what_it_reads() -> None:
     call: Call[int] = call_with(read=len)
     with Client(settings_with(), transport=httpx.MockTransport(READY)) as client:

@@ -6,6 +6,8 @@ Nothing leaves this machine.
 
 from __future__ import annotations
 
+import base64
+import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,16 +193,6 @@ def test_a_certificate_for_another_name_is_refused_even_so(driving: Driving, sec
     assert secure.heads == []
 
 
-@pytest.mark.parametrize("has_system_store", [True, False])
-def test_without_a_bundle_some_authorities_are_known(monkeypatch: pytest.MonkeyPatch, has_system_store: bool) -> None:
-    nowhere = ssl.get_default_verify_paths()._replace(cafile="", capath="")
-    somewhere = nowhere._replace(cafile="/etc/ca.pem")
-    tls_context = client_module._tls_context.__wrapped__  # noqa: SLF001 - past its cache
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: somewhere if has_system_store else nowhere)
-    context = tls_context("")
-    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
-
-
 # proxies
 
 
@@ -214,6 +206,52 @@ def test_a_proxy_of_the_environment_is_used_and_sees_no_key(
     assert [head.split(b"\r\n")[0] for head in proxy.heads] == [b"CONNECT together.invalid:443 HTTP/1.1"]
     assert CANARY_KEY.encode() not in proxy.heads[0]
     assert CANARY_KEY.encode() in secure.heads[0]
+
+
+@pytest.mark.parametrize("no_proxy", ["localhost,127.0.0.1,::1,[::1]", "10.0.0.0/8,fd00::/8", "*.svc, .cluster.local"])
+def test_a_proxy_is_used_whatever_the_machine_excepts_from_it(
+    driving: Driving, secure: Server, bundle: str, no_proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tunnel_to(secure.port)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        settings = settings_with(base_url="https://together.invalid", verify=bundle, retries=0)
+        assert driving.send(call_with(), settings).status == "Ready"
+    assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize("no_proxy", ["together.invalid", "*.invalid", "[::1],.invalid", "INVALID:443", "*"])
+def test_an_excepted_host_is_asked_without_the_proxy(
+    driving: Driving, no_proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(answer_ready) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        with pytest.raises(NotSentError):  # the name leads nowhere
+            driving.send(call_with(), settings_with(base_url="https://together.invalid", retries=0))
+        assert proxy.accepted == 0
+
+
+def test_credentials_of_a_proxy_reach_the_proxy_and_nobody_else(
+    driving: Driving, secure: Server, bundle: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(connection: Connection, server: Server) -> None:
+        server.heads.append(connection.read_head())
+        connection.reply(b"", status="407 Proxy Authentication Required")
+
+    caplog.set_level(logging.DEBUG)
+    user = base64.b64encode(b"me:pa55@canary").decode()
+    settings = settings_with(base_url="https://together.invalid", verify=bundle, retries=0)
+    with serving(tunnel_to(secure.port)) as proxy, serving(refuse) as strict:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://me:pa55%40canary@"))
+        assert driving.send(call_with(), settings).status == "Ready"
+        monkeypatch.setenv("HTTPS_PROXY", strict.url.replace("://", "://me:pa55%40canary@"))
+        with pytest.raises(NotSentError) as caught:
+            driving.send(call_with(), settings)
+    assert f"Proxy-Authorization: Basic {user}".encode() in proxy.heads[0]
+    shown = f"{caught.value} {caught.value.__cause__!r} {caplog.text}"
+    assert [secret for secret in ("pa55", user) if secret in shown] == []
+    assert user.encode() not in secure.heads[-1]
 
 
 def test_a_proxy_that_refuses_proves_that_nothing_was_sent(

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from airflow_provider_together.api.client import Client
-from airflow_provider_together.api.settings import Settings, is_loopback, normal_base_url
+from airflow_provider_together.api.settings import Settings, is_loopback, normal_api_key, normal_base_url
 from airflow_provider_together.exceptions import ConfigurationError
 from tests.api.support import CANARY_KEY, FIXED, settings_with
 
@@ -39,9 +39,15 @@ def test_equal_settings_are_one_key_of_a_dictionary() -> None:
         ("HTTPS://API.Together.AI", None, "https://api.together.ai"),
         ("http://localhost:8000", None, "http://localhost:8000"),
         ("http://127.0.0.1", 8000, "http://127.0.0.1:8000"),
-        ("http://127.1.2.3:80", None, "http://127.1.2.3:80"),
+        ("http://127.1.2.3:80", None, "http://127.1.2.3"),
         ("http://[::1]:8000", None, "http://[::1]:8000"),
-        ("https://[2001:db8::1]", 443, "https://[2001:db8::1]:443"),
+        ("https://[2001:db8::1]", 443, "https://[2001:db8::1]"),
+        ("https://[2001:db8::1]", 8443, "https://[2001:db8::1]:8443"),
+        ("api.together.ai:443", None, "https://api.together.ai"),
+        ("api.together.ai", 443, "https://api.together.ai"),
+        ("http://127.0.0.1:443", None, "http://127.0.0.1:443"),
+        ("api.together.ai.", None, "https://api.together.ai"),
+        ("API.together.ai.:443/", None, "https://api.together.ai"),
         ("api.together.ai:0", None, "https://api.together.ai"),
     ],
 )
@@ -90,6 +96,60 @@ def test_a_key_in_the_host_is_refused_and_not_repeated(typed: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         normal_base_url(typed, default=DEFAULT)
     assert CANARY_KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_beside_the_host_that_cannot_be_is_named(port: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"port={port} is wrong: .* 1 to 65535"):
+        normal_base_url("api.together.ai", port=port, default=DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{}\n", "{}\r\n", " {}", "{}\t", "\ufeff{}", "{}\u200b", "\u00a0{}", "{}\u2060\n", "\n\u200e{}\u3000", "{}"],
+)
+def test_what_surrounds_a_key_and_leaves_no_mark_is_taken_off(form: str) -> None:
+    assert normal_api_key(form.format(CANARY_KEY), "password") == CANARY_KEY
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", "\ufeff", "\u200b \u200b"])
+def test_a_key_of_marks_that_nobody_sees_is_no_key(nothing: str) -> None:
+    assert normal_api_key(nothing, "password") == ""
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        ("Bearer {}", "begins with 'Bearer': give the key alone"),
+        ("bearer {}\n", "begins with 'Bearer'"),
+        ('"{}"', "is in quotes: leave them out"),
+        ("'{}'\n", "is in quotes"),
+        ("{}'", "is in quotes"),
+        ("{}\n{}", "has more than one line"),
+        ("{}\u2028{}", "has more than one line"),
+        ("{} x", f"at position {len(CANARY_KEY) + 1} of {len(CANARY_KEY) + 2}"),
+        ("{}é", f"at position {len(CANARY_KEY) + 1} of {len(CANARY_KEY) + 1}"),
+        ("x\u200b{}", "at position 2"),
+        ("x\x00{}", "at position 2"),
+    ],
+)
+def test_what_cannot_be_a_key_is_told_with_its_place_and_never_shown(form: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        normal_api_key(form.format(CANARY_KEY, CANARY_KEY), "password")
+    assert str(caught.value).startswith("password is wrong: the API key ")
+    assert problem in str(caught.value)
+    assert CANARY_KEY not in str(caught.value)
+
+
+@FIXED
+@given(st.text(st.characters(codec=None)))
+@example("\ud800")
+def test_any_text_becomes_a_key_that_a_client_takes_or_is_refused(text: str) -> None:
+    try:
+        key = normal_api_key(text, "password")
+    except ConfigurationError:
+        return
+    Client(settings_with(api_key=key)).close()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.255.255.254", "::1"])

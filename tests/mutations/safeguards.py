@@ -29,6 +29,12 @@ JOB_FLOWS = "tests/training/test_job_flows.py"
 JOB_STATE = "tests/training/test_job_state.py"
 MANIFESTS = "tests/training/test_manifests.py"
 SLURM = "tests/training/test_slurm.py"
+ADDRESS = "tests/api/test_address.py"
+CONNECTION = "tests/provider/test_connection.py"
+PROXY = "tests/api/test_proxy.py"
+SETTINGS = "tests/api/test_settings.py"
+SOCKETS = "tests/api/test_client_sockets.py"
+TLS = "tests/api/test_tls.py"
 
 
 @dataclass(frozen=True)
@@ -777,5 +783,48 @@ SAFEGUARDS = [
         '{exports}"$@"\n',
         '{exports}slurm "$sbatch" "$@"\n',
         (SLURM,),
+    ),
+    # --- connections as people write them ---
+    Safeguard(
+        "a path that every request would repeat is left out of the host",
+        "api/address.py",
+        'return found["prefix"].rstrip("/"), dialect.name',
+        "return path, dialect.name",
+        (ADDRESS, CONNECTION),
+    ),
+    Safeguard(
+        "a host that means another API than the extra is refused",
+        "api/address.py",
+        "if known_path not in {None, dialect}:",
+        "if False:",
+        (ADDRESS, CONNECTION),
+    ),
+    Safeguard(
+        "a certificate is left unchecked on this machine only",
+        "api/tls.py",
+        "if settings.verify == UNVERIFIED and not settings.is_loopback:",
+        "if False:",
+        (TLS, CONNECTION),
+    ),
+    Safeguard(
+        "a host that NO_PROXY excepts is not asked through the proxy",
+        "api/proxy.py",
+        'if kind is None or is_excepted(url, proxies.get("no", "")):',
+        "if kind is None:",
+        (PROXY, SOCKETS),
+    ),
+    Safeguard(
+        "what goes to this machine, maybe in plain http, is shown to no proxy",
+        "api/client.py",
+        "if transport or settings.is_loopback else",
+        "if transport else",
+        (SOCKETS,),
+    ),
+    Safeguard(
+        "what cannot be an API key is refused before it is sent",
+        "api/settings.py",
+        "if problem := _problem_of_key(key):",
+        'if problem := "":',
+        (SETTINGS, CONNECTION),
     ),
 ]

@@ -31,6 +31,10 @@ class Dialect(Protocol):
 
     name: ClassVar[str]
     default_url: ClassVar[str]
+    #: Names of the hosts on which Together serves it.
+    hosts: ClassVar[frozenset[str]]
+    #: Regular expression of its paths, as documentation and browsers show them.
+    resource_path: ClassVar[str]
 
     def create_cluster(self, spec: ClusterSpec) -> Call[Cluster]:
         """Make a cluster. Not repeatable: each request that arrives makes one."""
@@ -98,8 +102,5 @@ def dialect_class(name: str) -> type[TCloud | Compute]:
 
 
 def dialect_for_host(host: str) -> str | None:
-    """Return the name of the dialect that Together serves on this host, if it is one of its two."""
-    for dialect in DIALECTS.values():
-        if dialect.default_url == f"https://{host}":
-            return dialect.name
-    return None
+    """Return the name of the dialect that Together serves on this host, if it is one of its own."""
+    return next((dialect.name for dialect in DIALECTS.values() if host in dialect.hosts), None)

@@ -33,6 +33,9 @@ class Compute:
 
     name: ClassVar[str] = "compute"
     default_url: ClassVar[str] = "https://api.together.ai"
+    #: Together's older domain serves the same.
+    hosts: ClassVar[frozenset[str]] = frozenset({"api.together.ai", "api.together.xyz"})
+    resource_path: ClassVar[str] = r"/v1(/compute(/.*)?)?"
 
     def __init__(self, *, project_id: str = "") -> None:
         self.project_id = project_id

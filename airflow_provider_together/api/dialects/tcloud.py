@@ -48,6 +48,8 @@ class TCloud:
 
     name: ClassVar[str] = "tcloud"
     default_url: ClassVar[str] = "https://manager.cloud.together.ai"
+    hosts: ClassVar[frozenset[str]] = frozenset({"manager.cloud.together.ai"})
+    resource_path: ClassVar[str] = r"/api/v1(/(gpu_cluster|shared_volume|region)s?(/.*)?)?"
 
     def __init__(self, *, project_id: str = "") -> None:
         self.project_id = project_id

@@ -98,11 +98,12 @@ def test_a_dialect_is_found_by_its_name() -> None:
     [
         ("manager.cloud.together.ai", "tcloud"),
         ("api.together.ai", "compute"),
+        ("api.together.xyz", "compute"),
         ("together.invalid", None),
         ("", None),
     ],
 )
-def test_the_two_hosts_of_together_settle_the_dialect(host: str, name: str | None) -> None:
+def test_the_hosts_of_together_settle_the_dialect(host: str, name: str | None) -> None:
     assert dialect_for_host(host) == name
 
 
