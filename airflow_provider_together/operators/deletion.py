@@ -17,7 +17,7 @@ from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
+from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TogetherOperator
 from airflow_provider_together.parameters import default_deferrable, seconds_of, truth_of
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class DeleteGPUClusterOperator(TogetherOperator):
         for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
         adopted with ``if_exists="adopt"``; otherwise that one is left alive.
+    :param delete_reserved: whether a teardown, or ``made_by``, deletes also a ``RESERVED`` or ``SCHEDULED_CAPACITY``
+        cluster whose paid time is not over, which is not refunded; otherwise that one is left alive. A task of its own
+        that names the cluster by id or name deletes it.
     :param delete_volumes: whether to delete the volumes that are attached to it, too, with all data on them.
     :param together_conn_id: connection of type ``together``.
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
@@ -58,6 +61,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         "cluster_name",
         "made_by",
         "delete_adopted",
+        "delete_reserved",
         "delete_volumes",
         "deferrable",
         "poll_interval",
@@ -71,6 +75,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         cluster_name: str | None = None,
         made_by: str | None = None,
         delete_adopted: bool | str = False,
+        delete_reserved: bool | str = False,
         delete_volumes: bool | str = False,
         deferrable: bool | str | None = None,
         poll_interval: float | str = 10.0,
@@ -84,6 +89,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         self.cluster_name = cluster_name
         self.made_by = made_by
         self.delete_adopted = delete_adopted
+        self.delete_reserved = delete_reserved
         self.delete_volumes = delete_volumes
         self.deferrable = deferrable
         self.poll_interval = poll_interval
@@ -116,6 +122,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
             clusters = self._made_in_this_run(context, self.made_by)
         else:
             clusters = self._named(context)
+        clusters = self._without_reservations(context, clusters)
         if truth_of("delete_adopted", self.delete_adopted):
             return clusters
         adopted = self._adopted_in_this_run(context)
@@ -127,6 +134,39 @@ class DeleteGPUClusterOperator(TogetherOperator):
                     cluster.cluster_id,
                 )
         return [cluster for cluster in clusters if cluster.cluster_id not in adopted]
+
+    def _without_reservations(self, context: Context, clusters: list[Cluster]) -> list[Cluster]:
+        """Leave out what is paid for, unless the user has asked for its deletion in so many words."""
+        from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import made_by, registry  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+
+        is_by_task = bool(self.made_by) and not self.cluster_id
+        if truth_of("delete_reserved", self.delete_reserved) or not (self.is_teardown or is_by_task):
+            return clusters
+        published = self._of_creates(context, RESERVATION_KEY)
+        told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
+        record = None
+        if is_by_task:
+            _, record = made_by(replace(owner_of(context), task_id=self.made_by or ""), self.hook.settings)
+        others = []
+        for cluster in clusters:
+            name = naming.ClusterName.parse(cluster.cluster_name)
+            entry = registry().entry_for(name) if record is None and name is not None else None
+            of_owner = record or (entry and entry.record)
+            known = told.get(cluster.cluster_id) or (of_owner.reservation if of_owner else None)
+            paid = reservation.reservation_of(cluster, known)
+            if paid is None or not paid.is_paid(self.hook.client.now()):
+                others.append(cluster)
+                continue
+            self.log.warning(
+                "LEFT ALIVE: cluster %s %r is %s. Deleting it early is not refunded; to have it deleted all the same, "
+                "give delete_reserved=True.",
+                cluster.cluster_id,
+                cluster.cluster_name,
+                paid,
+            )
+        return others
 
     def _known(self, cluster_id: str) -> Cluster:
         """Return what Together tells of the cluster; nothing but its id where it tells nothing."""
@@ -178,12 +218,16 @@ class DeleteGPUClusterOperator(TogetherOperator):
         return found
 
     def _adopted_in_this_run(self, context: Context) -> list[str]:
+        return self._of_creates(context, ADOPTED_KEY)
+
+    def _of_creates(self, context: Context, key: str) -> list[Any]:
+        """Return what all creates of this run have published under a key."""
         creates = [
             task.task_id
             for task in context["dag"].tasks
             if getattr(getattr(task, "operator_class", type(task)), "makes_clusters", False)
         ]
-        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
+        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=key))) if creates else []
 
     def _delete(self, context: Context, cluster: Cluster, *, may_defer: bool) -> None:
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
