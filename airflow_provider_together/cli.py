@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="go by the end of life in the names alone, without this Airflow's database; needs a deployment",
     )
+    sweep.add_argument(
+        "--delete-reserved", action="store_true", help="reservations as well, before their paid time ends"
+    )
     sweep.add_argument("--deployment", help="deployment in the names (default: this Airflow's)")
     sweep.add_argument("--price", type=float, help="price per GPU and hour, to say what is saved")
     sweep.add_argument("--timeout", type=float, default=1800.0, help="seconds to wait for the end (default: 1800)")
@@ -167,6 +170,7 @@ def _sweep(parsed: argparse.Namespace) -> int:
         None if lifetime_only else registry(),
         deployment=deployment and deployment_id(deployment),
         delete=parsed.delete,
+        delete_reserved=parsed.delete_reserved,
         timeout=parsed.timeout,
         poll_interval=parsed.poll_interval,
         say=lambda sentence: print(sentence, file=sys.stderr),

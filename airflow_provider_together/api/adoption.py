@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.call import Alert, Flow, Note, Pause
 from airflow_provider_together.api.identity import Created, Identity, Recall, Record
 from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import duration
+from airflow_provider_together.api.reservation import reservation_of
 from airflow_provider_together.exceptions import (
     MalformedAnswerError,
     NotFoundError,
@@ -37,11 +38,16 @@ ROUNDS = 5
 
 
 def find_cluster(dialect: Dialect, name: str, identity: Identity, *, heal: str | None = None) -> Flow[Cluster | None]:
-    """Look for the live cluster that a create is about; give back what of ours has ended, failed or is one too many."""
+    """
+    Look for the live cluster that a create is about; give back what of ours has ended, failed or is one too many.
+
+    A reservation is never given back before its time is over. One of this owner that has failed is returned if there
+    is no other, so that the caller buys no second one.
+    """
     clusters = yield from dialect.list_clusters()
     # What is on record is read after the list, which may show what another try has made and recorded since.
     record, now = (yield from Recall()), (yield from Pause(0))
-    usable = []
+    usable, lost = [], []
     for cluster in clusters:
         parsed = ClusterName.parse(cluster.cluster_name)
         is_match = identity.matches(cluster, name)
@@ -49,17 +55,22 @@ def find_cluster(dialect: Dialect, name: str, identity: Identity, *, heal: str |
         is_healed = parsed is not None and parsed.deployment == heal
         if not cluster.phase.has_to_be_deleted:
             continue
-        if (is_ours or is_healed) and parsed is not None and parsed.is_over(now):
+        # Of a cluster of another owner only the answer tells; the name of a reservation ends with its paid time.
+        paid = identity.keeps(cluster, record, now=now) if is_match else reservation_of(cluster)
+        is_paid = paid is not None and paid.is_paid(now)
+        if (is_ours or is_healed) and parsed is not None and parsed.is_over(now) and not is_paid:
             yield from _give_back(dialect, cluster, why="its end of life has passed")
+        elif is_ours and not cluster.phase.is_alive and is_paid:
+            lost.append(cluster)
         elif is_ours and not cluster.phase.is_alive:
             yield from _give_back(dialect, cluster, why="it has failed, and is replaced")
         elif is_match and cluster.phase.is_alive:
             usable.append(cluster)
     if len(usable) > 1 and identity.owner is not None:
         return (yield from _choose(dialect, name, identity))
-    if not usable:
+    if not (usable or lost):
         require_readable(clusters, lambda other: _may_be(other, name, identity, record))
-    return min(usable, key=lambda cluster: _rank(cluster, record), default=None)
+    return min(usable or lost, key=lambda cluster: _rank(cluster, record), default=None)
 
 
 def _may_be(other: str, name: str, identity: Identity, record: Record) -> bool:
@@ -87,12 +98,12 @@ def require_readable(listing: Listing[Any], may_be: Callable[[str], bool]) -> No
             raise MalformedAnswerError(message)
 
 
-def recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Flow[Cluster | None]:
+def recorded_cluster(dialect: Dialect, record: Record, identity: Identity, visibility: float) -> Flow[Cluster | None]:
     """
     Ask for the recorded cluster by its id, since a list may miss one that lives.
 
     One that was recorded just now is asked for until it may be expected to be visible. One that has failed is given
-    back.
+    back; a reservation that has failed is returned.
     """
     if record.cluster_id is None:
         return None
@@ -110,6 +121,8 @@ def recorded_cluster(dialect: Dialect, record: Record, visibility: float) -> Flo
         if cluster.phase.is_alive:
             return cluster
         if cluster.phase.has_to_be_deleted:
+            if identity.keeps(cluster, record, now=(yield from Pause(0))) is not None:
+                return cluster
             yield from _give_back(dialect, cluster, why="it has failed, and is replaced")
         return None
 
@@ -126,15 +139,15 @@ def claim(
     :param past_id: cluster that was on record before, and is known not to live.
     :returns: the cluster that is kept; None if another try has given it back meanwhile.
     """
-    rival = yield from _rival(dialect, made, past_id)
+    rival = yield from _rival(dialect, made, identity, past_id)
     if rival is not None:
-        return (yield from _give_way(dialect, made, rival))
+        return (yield from _give_way(dialect, made, rival, identity))
     yield Created(f"Created {described(made)}.", made)
     if identity.owner is None:
         # Another cluster of the user's own name may be anybody's: only the record tells of another try.
         yield from Pause(_SETTLING)
-        rival = yield from _rival(dialect, made, past_id)
-        return made if rival is None else (yield from _give_way(dialect, made, rival))
+        rival = yield from _rival(dialect, made, identity, past_id)
+        return made if rival is None else (yield from _give_way(dialect, made, rival, identity))
     for pause in _looks(visibility) if identity.is_retry else [0.0]:
         yield from Pause(pause)
         try:
@@ -148,19 +161,20 @@ def claim(
     return made
 
 
-def _rival(dialect: Dialect, made: Cluster, past_id: str | None) -> Flow[Cluster | None]:
+def _rival(dialect: Dialect, made: Cluster, identity: Identity, past_id: str | None) -> Flow[Cluster | None]:
     """Return the live cluster that another try has on record instead of this one."""
     record = yield from Recall()
     if record.cluster_id in {made.cluster_id, past_id}:
         return None
-    return (yield from recorded_cluster(dialect, record, 0))
+    rival = yield from recorded_cluster(dialect, record, identity, 0)
+    return rival if rival is not None and rival.phase.is_alive else None
 
 
-def _give_way(dialect: Dialect, made: Cluster, rival: Cluster) -> Flow[Cluster | None]:
+def _give_way(dialect: Dialect, made: Cluster, rival: Cluster, identity: Identity) -> Flow[Cluster | None]:
     yield Created(f"Another try of this task has made {described(rival)}.", rival)
     if not (yield from is_alive(dialect, rival)):
         return None
-    yield from _give_back(dialect, made, why="one is enough")
+    yield from _give_back_surplus(dialect, made, identity, why="one is enough")
     return rival
 
 
@@ -188,7 +202,8 @@ def _choose(dialect: Dialect, name: str, identity: Identity, made: Cluster | Non
         if record.cluster_id != kept.cluster_id:
             yield Created(f"Of several clusters of this task {described(kept)} is kept.", kept)
         for cluster in surplus:
-            yield from _give_back(dialect, cluster, why=f"its task has cluster {kept.cluster_id} already")
+            why = f"its task has cluster {kept.cluster_id} already"
+            yield from _give_back_surplus(dialect, cluster, identity, why=why)
         return kept
     return None
 
@@ -211,6 +226,24 @@ def _rank(cluster: Cluster, record: Record) -> tuple[bool, float, str, str]:
 
 def _created(cluster: Cluster) -> float:
     return cluster.created_at.timestamp() if cluster.created_at is not None else float("inf")
+
+
+def _give_back_surplus(dialect: Dialect, cluster: Cluster, identity: Identity, *, why: str) -> Flow[None]:
+    """
+    Ask for the deletion of a second cluster of one owner, unless it is a reservation.
+
+    That one was bought twice by mistake, but deleting it would bring back no money, while a person may still use it
+    or claim it back.
+    """
+    record, now = (yield from Recall()), (yield from Pause(0))
+    paid = identity.keeps(cluster, record, now=now)
+    if paid is None:
+        yield from _give_back(dialect, cluster, why=why)
+        return
+    yield Alert(
+        f"BOUGHT TWICE: {described(cluster)} is left alive although {why}: it is {paid}, and deleting it early is not "
+        "refunded. Use it, or ask Together to take it back."
+    )
 
 
 def _give_back(dialect: Dialect, cluster: Cluster, *, why: str) -> Flow[None]:

@@ -103,6 +103,11 @@ class Note:
         yield self
 
 
+@dataclass(frozen=True, slots=True)
+class Alert(Note):
+    """A note about money that a person should see: it is logged as a warning."""
+
+
 Step: TypeAlias = "Call[Any] | Pause | Note"
 Flow: TypeAlias = "Generator[Step, Any, T]"
 

@@ -34,9 +34,11 @@ from airflow_provider_together.api.identity import (
 from airflow_provider_together.api.models import Cluster, SharedVolume
 from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, back_off, duration
+from airflow_provider_together.api.reservation import Reservation, reservation_of
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
+    ClusterFailedError,
     NameTakenError,
     NotFoundError,
     OutcomeUnknownError,
@@ -82,6 +84,7 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     :param heal: deployment whose clusters are deleted where their end of life has passed; None for none.
     :raises NameTakenError: if somebody else's live cluster has the name and ``if_exists`` is ``fail``.
     :raises SpecMismatchError: if the live one is not what the spec describes.
+    :raises ClusterFailedError: if this owner's reservation has failed: another one is not bought unasked.
     :raises OutcomeUnknownError: if nobody can tell whether the POST was carried out.
     """
     dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
@@ -106,7 +109,9 @@ def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
         found = yield from look_longer(lambda: find_cluster(dialect, name, identity), visibility)
         record = yield from Recall()
     if found is None:
-        found = yield from recorded_cluster(dialect, record, visibility)
+        found = yield from recorded_cluster(dialect, record, identity, visibility)
+    if found is not None and not found.phase.is_alive:
+        raise ClusterFailedError(_lost(found, reservation_of(found, record.reservation or identity.reservation)))
     if found is not None:
         creation = _adopted(found, spec, is_ours=identity.owns(found, record), if_exists=if_exists)
         message = f"Adopting {described(found)}: it exists already."
@@ -118,7 +123,7 @@ def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
     request = dialect.create_cluster(spec)
     if request.note:
         yield Note(request.note)
-    yield Intent(f"Asking for {_wanted(spec)}.", name)
+    yield Intent(f"Asking for {_wanted(spec)}.", name, identity.reservation)
     try:
         made = yield from request
     except OutcomeUnknownError as error:
@@ -386,6 +391,14 @@ def _differences(cluster: Cluster, spec: ClusterSpec) -> list[str]:
     names = ("region", "gpu_type", "num_gpus", "cluster_type", "driver_version")
     pairs = [(name, getattr(cluster, name), getattr(spec, name)) for name in names]
     return [f"{name} is {has!r}, not {wants!r}" for name, has, wants in pairs if has and wants and has != wants]
+
+
+def _lost(cluster: Cluster, paid: Reservation | None) -> str:
+    return (
+        f"{described(cluster)} of this task has failed, and is paid for ({paid}): no other one is bought instead, and "
+        "deleting it early is not refunded. Ask Together to repair it, and clear this task; or give "
+        "delete_reserved=True, so that it is deleted and another one is bought."
+    )
 
 
 def _find_volume(dialect: Dialect, volume_name: str) -> Flow[SharedVolume | None]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from airflow_provider_together.api.call import Flow, Note
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.naming import ClusterName, Owner
+from airflow_provider_together.api.reservation import Reservation, reservation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,28 @@ class Record:
     :param cluster_id: cluster that was made, or adopted as this owner's, last; None as long as nobody knows one.
     :param noted_at: when that id was recorded, in epoch seconds.
     :param has_open_request: whether a try asked for a cluster and never learned what came of it.
+    :param billing_type: of a cluster that is paid for to the end of its time; empty for one that pays as it goes.
+    :param starts: see :class:`~airflow_provider_together.api.reservation.Reservation`.
+    :param ends: the same.
     """
 
     cluster_name: str | None = None
     cluster_id: str | None = None
     noted_at: float = 0.0
     has_open_request: bool = False
+    billing_type: str = ""
+    starts: float | None = None
+    ends: float | None = None
+
+    @property
+    def reservation(self) -> Reservation | None:
+        """What was paid for, if it was."""
+        return Reservation(self.billing_type, self.starts, self.ends) if self.billing_type else None
+
+    def paid_by(self, reservation: Reservation | None) -> Record:
+        """Return the record of a cluster that is this reservation, or none."""
+        paid = Reservation("") if reservation is None else reservation
+        return replace(self, billing_type=paid.billing_type, starts=paid.starts, ends=paid.ends)
 
     def after(self, note: Note, *, now: float) -> Record:
         """
@@ -41,11 +58,14 @@ class Record:
         :param now: epoch seconds.
         """
         if isinstance(note, Intent):
-            return replace(self, cluster_name=note.cluster_name, has_open_request=True)
+            begun = replace(self, cluster_name=note.cluster_name, has_open_request=True)
+            # Before the request: a cluster whose answer is lost is a reservation all the same.
+            return begun.paid_by(note.reservation)
         if isinstance(note, Withdrawn):
             return replace(self, has_open_request=False)
         if isinstance(note, Created) and note.cluster is not None:
-            return Record(note.cluster.cluster_name, note.cluster.cluster_id, now)
+            made = Record(note.cluster.cluster_name, note.cluster.cluster_id, now)
+            return made.paid_by(reservation_of(note.cluster, self.reservation))
         return self
 
     def proves(self, cluster: Cluster) -> bool:
@@ -56,9 +76,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Intent(Note):
-    """A cluster of this name is about to be asked for."""
+    """A cluster of this name is about to be asked for; a reservation is paid for from then on."""
 
     cluster_name: str = ""
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +125,19 @@ class Identity:
 
     :param owner: for a name that we made: the task instance in it. None for a name of the user's own.
     :param is_retry: whether an earlier try may still run, cut off from Airflow.
+    :param reservation: what this create asks for, if it is paid for whether or not it is used.
+    :param deletes_reserved: whether the user said that a reservation may be deleted before its time is over.
     """
 
     owner: Owner | None = None
     is_retry: bool = False
+    reservation: Reservation | None = None
+    deletes_reserved: bool = False
+
+    def keeps(self, cluster: Cluster, record: Record, *, now: float) -> Reservation | None:
+        """Return the reservation that a cluster of this owner is, if it must not be deleted yet."""
+        paid = reservation_of(cluster, record.reservation or self.reservation)
+        return paid if paid is not None and paid.is_paid(now) and not self.deletes_reserved else None
 
     def matches(self, cluster: Cluster, cluster_name: str) -> bool:
         """

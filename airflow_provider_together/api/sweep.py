@@ -17,6 +17,7 @@ from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.flows import prove_gone, request_deletion, request_deletion_once
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import GoneWait, Look, duration
+from airflow_provider_together.api.reservation import Reservation, reservation_of
 from airflow_provider_together.api.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,11 +42,15 @@ class Standing:
     :param why: in words, after "its owner": ``DAG run x of DAG y is running``.
     :param is_over: whether it is certain that nobody needs the cluster any more.
     :param recorded_id: the cluster that the owner has on record.
+    :param reservation: what the owner paid for, if it was a reservation.
+    :param deletes_reserved: whether the owner said that it may be deleted before its time is over.
     """
 
     why: str
     is_over: bool = False
     recorded_id: str | None = None
+    reservation: Reservation | None = None
+    deletes_reserved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,14 @@ class Finding:
         return self.cluster.num_gpus or 0
 
 
-def sweep(
-    dialect: Dialect, *, deployment: str | None, delete: bool, timeout: float, poll_interval: float
+def sweep(  # noqa: PLR0913 - each is a setting of its own
+    dialect: Dialect,
+    *,
+    deployment: str | None,
+    delete: bool,
+    timeout: float,
+    poll_interval: float,
+    delete_reserved: bool = False,
 ) -> Flow[list[Finding]]:
     """
     Judge every cluster that there is, and delete the forgotten ones.
@@ -89,13 +100,18 @@ def sweep(
     :param delete: whether to delete; otherwise the forgotten are only named.
     :param timeout: seconds that all deletions together may take until they are proven.
     :param poll_interval: seconds between two looks at what was deleted.
+    :param delete_reserved: whether forgotten reservations go as well before their paid time is over.
     :returns: a finding for each cluster that does not end anyway, in the order of Together's list.
     """
     clusters = yield from dialect.list_clusters()
     for name in clusters.unreadable:
         yield Note(f"An entry of Together's list, named {name!r}, has no id, so that it cannot be judged.")
     present = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
-    findings = yield from _one_by_one([_judge(cluster, present, deployment) for cluster in present])
+
+    def judge(cluster: Cluster) -> Flow[Finding]:
+        return _judge(cluster, present, deployment, delete_reserved=delete_reserved)
+
+    findings = yield from _one_by_one([judge(cluster) for cluster in present])
     if not delete:
         return findings
     now = yield from Pause(0)
@@ -106,7 +122,7 @@ def sweep(
     # All are asked to go before the first is waited for, and before one that is refused is asked again: each of them
     # costs money.
     steps = [
-        _ask_to_go(dialect, finding, wait, _judge(finding.cluster, present, deployment))
+        _ask_to_go(dialect, finding, wait, judge(finding.cluster))
         for finding, wait in zip(findings, waits, strict=True)
     ]
     findings = yield from _one_by_one(steps)
@@ -126,7 +142,9 @@ def _one_by_one(flows: Sequence[Flow[Finding]]) -> Flow[list[Finding]]:
     return findings
 
 
-def _judge(cluster: Cluster, present: Sequence[Cluster], deployment: str | None) -> Flow[Finding]:
+def _judge(
+    cluster: Cluster, present: Sequence[Cluster], deployment: str | None, *, delete_reserved: bool
+) -> Flow[Finding]:
     name = ClusterName.parse(cluster.cluster_name)
     if name is None:
         return Finding(cluster, Fate.SPARED, "its name is not one that an Airflow has made")
@@ -135,6 +153,10 @@ def _judge(cluster: Cluster, present: Sequence[Cluster], deployment: str | None)
         return Finding(cluster, Fate.SPARED, f"it is of deployment {name.deployment!r}", name)
     now = yield from Pause(0)
     reason = _reason_to_go(cluster, name, standing, present, now)
+    paid = reservation_of(cluster, None if standing is None else standing.reservation)
+    may_go = delete_reserved or (standing is not None and standing.deletes_reserved)
+    if reason and paid is not None and paid.is_paid(now) and not may_go:
+        return Finding(cluster, Fate.SPARED, f"{reason}, but it is {paid}", name)
     if reason:
         return Finding(cluster, Fate.FORGOTTEN, reason, name)
     why = "nobody knows its owner" if standing is None else standing.why

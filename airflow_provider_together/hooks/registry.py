@@ -88,6 +88,7 @@ class Entry:
 
     :param deployment: id that this Airflow had when the cluster was asked for.
     :param keep_on_failure: whether the user wants the cluster to stay when its task or run fails.
+    :param delete_reserved: whether the user said that a reservation may be deleted before its paid time is over.
     :param record: what the owner has recorded of its cluster.
     """
 
@@ -97,6 +98,7 @@ class Entry:
     task_id: str
     map_index: int = -1
     keep_on_failure: bool = False
+    delete_reserved: bool = False
     record: Record = field(default_factory=Record)
 
     @classmethod
@@ -109,7 +111,7 @@ class Entry:
         return cls(**{**value, "record": Record(**value.get("record", {}))})
 
     @classmethod
-    def of(cls, owner: Owner, *, keep_on_failure: bool) -> Self:
+    def of(cls, owner: Owner, *, keep_on_failure: bool, delete_reserved: bool = False) -> Self:
         """Begin the entry of an owner."""
         return cls(
             owner.deployment,
@@ -118,6 +120,7 @@ class Entry:
             owner.task_id,
             owner.map_index,
             keep_on_failure=keep_on_failure,
+            delete_reserved=delete_reserved,
         )
 
     @property
@@ -187,6 +190,11 @@ def standing_of(entry: Entry) -> Standing:
 
     A finished run has finished all its tasks, whatever became of them; one that is not there any more was deleted.
     """
+    standing = _standing_of(entry)
+    return replace(standing, reservation=entry.record.reservation, deletes_reserved=entry.delete_reserved)
+
+
+def _standing_of(entry: Entry) -> Standing:
     state = run_state(entry.dag_id, entry.run_id)
     run = f"run {entry.run_id!r} of DAG {entry.dag_id!r}"
     if state is None:

@@ -25,6 +25,7 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     *,
     deployment: str | None = None,
     delete: bool,
+    delete_reserved: bool = False,
     timeout: float,
     poll_interval: float,
     say: Callable[[str], None],
@@ -36,6 +37,7 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     :param entries: the registry of this Airflow; None to go by the end of life alone, without asking Airflow.
     :param deployment: id of the Airflow to sweep for; by default this one's.
     :param delete: whether to delete what is found.
+    :param delete_reserved: whether reservations go as well before their paid time is over.
     :param timeout: seconds until all that was deleted must be gone.
     :param poll_interval: seconds between two looks.
     :param say: gets what happens, sentence by sentence.
@@ -52,7 +54,14 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     if deployment is None and entries is not None:
         deployment = known_deployment(hook.settings)
     dialect = hook.client.dialect
-    flow = sweep(dialect, deployment=deployment, delete=delete, timeout=timeout, poll_interval=poll_interval)
+    flow = sweep(
+        dialect,
+        deployment=deployment,
+        delete=delete,
+        timeout=timeout,
+        poll_interval=poll_interval,
+        delete_reserved=delete_reserved,
+    )
     findings = hook.client.run(flow, note=take, sleep=sleep)
     if entries is not None:
         _forget(entries, findings)

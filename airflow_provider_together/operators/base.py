@@ -10,6 +10,7 @@ methods that only a task calls, all but the specs, which check literal parameter
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ _NAP = 0.5
 CLEAN_UP_SECONDS = 300.0
 #: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal.
 _KILL_TIMEOUT = 2.0
+#: XCom key under which a create tells that its cluster is a reservation, so that no teardown deletes it early.
+RESERVATION_KEY = "reservation"
 #: XCom key under which a create tells that its cluster is somebody else's, so that no clean-up touches it.
 ADOPTED_KEY = "adopted_cluster_id"
 
@@ -209,4 +212,6 @@ class TogetherOperator(CheckedOperator, BaseOperator):
             self._is_asking_airflow = before
 
     def _log_note(self, note: Note) -> None:
-        self.log.info("%s", note.message)
+        from airflow_provider_together.api.call import Alert  # noqa: PLC0415 - for a task only
+
+        self.log.log(logging.WARNING if isinstance(note, Alert) else logging.INFO, "%s", note.message)

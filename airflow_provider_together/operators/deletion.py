@@ -17,7 +17,7 @@ from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import ADOPTED_KEY, TogetherOperator
+from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TogetherOperator
 from airflow_provider_together.parameters import (
     DURATION,
     FLAG,
@@ -58,6 +58,7 @@ class _Settings:
     timeout: float
     delete_volumes: bool
     delete_adopted: bool
+    delete_reserved: bool
     problems: Sequence[str]
 
     def tell(self) -> None:
@@ -97,6 +98,9 @@ class DeleteGPUClusterOperator(TogetherOperator):
         for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
         adopted with ``if_exists="adopt"``; otherwise that one is left alive.
+    :param delete_reserved: whether a teardown, or ``made_by``, deletes also a ``RESERVED`` or ``SCHEDULED_CAPACITY``
+        cluster whose paid time is not over, which is not refunded; otherwise that one is left alive. A task of its own
+        that names the cluster by id or name deletes it.
     :param delete_volumes: whether to delete the volumes that are attached to it, too, with all data on them.
     :param together_conn_id: connection of type ``together``.
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
@@ -110,6 +114,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         "cluster_name": optional(IDENTIFIER),
         "made_by": optional(IDENTIFIER),
         "delete_adopted": FLAG,
+        "delete_reserved": FLAG,
         "delete_volumes": FLAG,
         "deferrable": optional(FLAG),
         "poll_interval": DURATION,
@@ -121,6 +126,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         "cluster_name",
         "made_by",
         "delete_adopted",
+        "delete_reserved",
         "delete_volumes",
         "deferrable",
         "poll_interval",
@@ -134,6 +140,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         cluster_name: str | None = None,
         made_by: str | None = None,
         delete_adopted: bool | str = False,
+        delete_reserved: bool | str = False,
         delete_volumes: bool | str = False,
         deferrable: bool | str | None = None,
         poll_interval: float | str = _POLL_INTERVAL,
@@ -145,6 +152,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         self.cluster_name = cluster_name
         self.made_by = made_by
         self.delete_adopted = delete_adopted
+        self.delete_reserved = delete_reserved
         self.delete_volumes = delete_volumes
         self.deferrable = deferrable
         self.poll_interval = poll_interval
@@ -208,6 +216,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
             timeout=_read_or(seconds_of, "timeout", self.timeout, default=_TIMEOUT.total_seconds()),
             delete_volumes=_read_or(truth_of, "delete_volumes", self.delete_volumes, default=False),
             delete_adopted=_read_or(truth_of, "delete_adopted", self.delete_adopted, default=False),
+            delete_reserved=_read_or(truth_of, "delete_reserved", self.delete_reserved, default=False),
             problems=problems,
         )
 
@@ -218,6 +227,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
             clusters = self._made_in_this_run(context, identifier("made_by", self.made_by))
         else:
             clusters = self._named(context, identifier("cluster_name", self.cluster_name))
+        clusters = self._without_reservations(context, clusters, settings)
         if settings.delete_adopted:
             return clusters
         adopted = self._adopted_in_this_run(context)
@@ -229,6 +239,39 @@ class DeleteGPUClusterOperator(TogetherOperator):
                     cluster.cluster_id,
                 )
         return [cluster for cluster in clusters if cluster.cluster_id not in adopted]
+
+    def _without_reservations(self, context: Context, clusters: list[Cluster], settings: _Settings) -> list[Cluster]:
+        """Leave out what is paid for, unless the user has asked for its deletion in so many words."""
+        from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import made_by, registry  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+
+        is_by_task = bool(self.made_by) and not self.cluster_id
+        if settings.delete_reserved or not (self.is_teardown or is_by_task):
+            return clusters
+        published = self._of_creates(context, RESERVATION_KEY)
+        told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
+        record = None
+        if is_by_task:
+            _, record = made_by(replace(owner_of(context), task_id=self.made_by or ""), self.hook.settings)
+        others = []
+        for cluster in clusters:
+            name = naming.ClusterName.parse(cluster.cluster_name)
+            entry = registry().entry_for(name) if record is None and name is not None else None
+            of_owner = record or (entry and entry.record)
+            known = told.get(cluster.cluster_id) or (of_owner.reservation if of_owner else None)
+            paid = reservation.reservation_of(cluster, known)
+            if paid is None or not paid.is_paid(self.hook.client.now()):
+                others.append(cluster)
+                continue
+            self.log.warning(
+                "LEFT ALIVE: cluster %s %r is %s. Deleting it early is not refunded; to have it deleted all the same, "
+                "give delete_reserved=True.",
+                cluster.cluster_id,
+                cluster.cluster_name,
+                paid,
+            )
+        return others
 
     def _known(self, context: Context, cluster_id: str, settings: _Settings) -> Cluster:
         """Return what Together tells of the cluster; nothing but its id where it tells nothing."""
@@ -305,8 +348,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
         return found
 
     def _adopted_in_this_run(self, context: Context) -> list[str]:
+        return self._of_creates(context, ADOPTED_KEY)
+
+    def _of_creates(self, context: Context, key: str) -> list[Any]:
+        """Return what all creates of this run have published under a key."""
         creates = self._creates(context)
-        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=ADOPTED_KEY))) if creates else []
+        return list(filter(None, context["ti"].xcom_pull(task_ids=creates, key=key))) if creates else []
 
     def _creates(self, context: Context) -> list[str]:
         """Return the ids of the tasks of this DAG that make clusters."""

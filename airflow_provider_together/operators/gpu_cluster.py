@@ -9,9 +9,11 @@ is rendered, always before a request is sent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from airflow_provider_together.api import reservation
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import (
@@ -21,10 +23,10 @@ from airflow_provider_together.compat import (
     TaskDeferralTimeout,
     goes_on_without,
 )
-from airflow_provider_together.exceptions import NotFoundError, TogetherError
+from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import Outcome, look_of
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import ADOPTED_KEY, TaskKilledError
+from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TaskKilledError
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
 from airflow_provider_together.parameters import (
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.flows import IfExists
     from airflow_provider_together.api.identity import Creation, Record
     from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.api.reservation import Reservation
     from airflow_provider_together.operators.memory import OwnerMemory
 
 #: With one of these a cluster's end of life is not counted from now.
@@ -70,7 +73,8 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     :param duration_days: days to keep it; *tcloud* wants it for every billing type.
     :param max_lifetime: seconds (or a timedelta) after which nobody needs it any more; by default
         ``duration_days``. The end is carried in the name that is made, and from then on every create of this
-        Airflow, and the sweep, deletes it. Not with a ``cluster_name`` of your own, which cannot carry it.
+        Airflow, and the sweep, deletes it. A reservation lives to the end of its paid time. Not with a
+        ``cluster_name`` of your own, which cannot carry it.
     :param driver_version: such as ``CUDA_12_8_570``.
     :param billing_type: ``ON_DEMAND`` or ``RESERVED``; *compute* also has ``SCHEDULED_CAPACITY``.
     :param cluster_type: ``KUBERNETES`` (Together's default) or ``SLURM``, for which *compute* gets a
@@ -82,13 +86,16 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         a cluster of this task's own is adopted, and for a ``cluster_name`` of yours the task fails,
         since it may be somebody's.
     :param delete_on_failure: whether the cluster is deleted when waiting for it fails or the task is
-        killed. A cluster that was adopted from somebody else is left alive.
+        killed. A cluster that was adopted from somebody else is left alive, and so is a reservation.
+    :param delete_reserved: whether ``delete_on_failure``, a kill or the replacement of a failed cluster may delete a
+        ``RESERVED`` or ``SCHEDULED_CAPACITY`` cluster before its paid time is over. Together does not refund that, so
+        by default it is left alive, and a retry adopts it.
     :param sweep_expired: whether to delete, from the list that is read anyway, clusters of this Airflow whose end
         of life has passed.
     :param wait_for_completion: whether to wait until it is READY.
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :param poll_interval: seconds between two looks.
-    :param timeout: seconds (or a timedelta) to wait at the most.
+    :param timeout: seconds (or a timedelta) to wait at the most; for capacity that starts later, from its start on.
     :param on_degraded: ``wait``, ``ready`` or ``fail`` while some nodes are unhealthy.
     :param on_paused: ``wait``, ``ready`` or ``fail`` while Together has paused it, mostly for lack of credits.
 
@@ -102,6 +109,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         "max_lifetime",
         "if_exists",
         "delete_on_failure",
+        "delete_reserved",
         "sweep_expired",
         "wait_for_completion",
     )
@@ -112,6 +120,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         "max_lifetime": optional(DURATION),
         "if_exists": optional(one_of("adopt", "fail")),
         "delete_on_failure": FLAG,
+        "delete_reserved": FLAG,
         "sweep_expired": FLAG,
         "wait_for_completion": FLAG,
     }
@@ -150,6 +159,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         max_lifetime: float | timedelta | str | None = None,
         if_exists: IfExists | None = None,
         delete_on_failure: bool | str = True,
+        delete_reserved: bool | str = False,
         sweep_expired: bool | str = True,
         wait_for_completion: bool | str = False,
         **kwargs: Any,
@@ -185,9 +195,11 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self.max_lifetime = max_lifetime
         self.if_exists = if_exists
         self.delete_on_failure = delete_on_failure
+        self.delete_reserved = delete_reserved
         self.sweep_expired = sweep_expired
         self.wait_for_completion = wait_for_completion
         self._own: Cluster | None = None
+        self._paid: Reservation | None = None
         self._ti: Any = None
         self.check_parameters()
 
@@ -200,7 +212,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
                 f"max_lifetime={given['max_lifetime']!r} cannot be kept with cluster_name={given['cluster_name']!r}: "
                 "only a name that is made carries an end of life; leave one of them out"
             )
-        return problems + _lifetime_conflicts(given)
+        return problems + _lifetime_conflicts(given) + _paid_time_conflicts(given)
 
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
@@ -225,8 +237,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         context["ti"].xcom_push(key="delete_on_failure", value=gives_back)
         self.raise_if_killed()
         if self.is_deferrable:
-            self.defer_until_ready(cluster_id, delete_on_kill=gives_back)
-        look = self.wait_here(cluster_id)
+            may_go = self._left_alive() is None
+            self.defer_until_ready(cluster_id, delete_on_kill=gives_back and may_go, paid=self._paid)
+        look = self.wait_here(cluster_id, paid=self._paid)
         outcome = Outcome(cluster_id, look.verdict, look.word, look.error)
         return self._conclude(context, outcome, gives_back=gives_back)
 
@@ -264,6 +277,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         if cluster is None or not self._deletes_on_failure:
             return
         try:
+            if left_alive := self._left_alive():
+                self.log.warning("Cluster %s: %s", cluster.cluster_id, left_alive)
+                return
             if goes_on_without(self._ti):
                 self.log.info("Cluster %s is left alive: another try of this task works with it.", cluster.cluster_id)
                 return
@@ -278,17 +294,40 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def _deletes_on_failure(self) -> bool:
         return truth_of("delete_on_failure", self.delete_on_failure)
 
+    def _left_alive(self) -> str | None:
+        """Return a sentence on why no clean-up deletes the cluster, if it is a reservation."""
+        paid = self._paid
+        if (
+            paid is None
+            or not paid.is_paid(self.hook.client.now())
+            or truth_of("delete_reserved", self.delete_reserved)
+        ):
+            return None
+        return (
+            f"It is left alive: it is {paid}, and deleting it early is not refunded. A retry of this task adopts it. "
+            "To have it deleted all the same, give delete_reserved=True."
+        )
+
     def _create(self, context: Context) -> Creation:
         from airflow_provider_together.api import flows, identity  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import OwnerMemory  # noqa: PLC0415 - for a task only
 
         settings, ti = self.hook.settings, context["ti"]
-        memory = OwnerMemory.of(context, settings, keep_on_failure=not self._deletes_on_failure)
-        spec = self._spec(memory)
+        deletes_reserved = truth_of("delete_reserved", self.delete_reserved)
+        memory = OwnerMemory.of(
+            context, settings, keep_on_failure=not self._deletes_on_failure, delete_reserved=deletes_reserved
+        )
+        wanted = reservation.Reservation.asked_for(self.parameters(), now=self.hook.client.now())
+        spec = self._spec(memory, wanted)
         flow = flows.create_or_adopt(
             self.hook.client.dialect,
             spec,
-            identity.Identity(None if self.cluster_name else memory.owner, is_retry=ti.try_number > 1),
+            identity.Identity(
+                None if self.cluster_name else memory.owner,
+                is_retry=ti.try_number > 1,
+                reservation=wanted,
+                deletes_reserved=deletes_reserved,
+            ),
             if_exists=self.if_exists or ("fail" if self.cluster_name else "adopt"),
             visibility=settings.visibility,
             heal=memory.owner.deployment if truth_of("sweep_expired", self.sweep_expired) else None,
@@ -297,18 +336,30 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         if not creation.is_ours:
             ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
             self.publish(context, creation.cluster)
+            self._paid = reservation.reservation_of(creation.cluster, wanted)
+        if self._paid is not None:
+            self.log.info("Cluster %s is %s.", creation.cluster.cluster_id, self._paid)
         self.raise_if_killed()
         return creation
 
-    def _spec(self, memory: OwnerMemory) -> ClusterSpec:
+    def _spec(self, memory: OwnerMemory, wanted: Reservation | None) -> ClusterSpec:
         values = self.parameters()
         if self.cluster_name is None:
             # Checked without a name first: a wrong duration must be told as such, not as a wrong name.
             ClusterSpec.check(values)
-            values["cluster_name"] = memory.new_name(lifetime=self._lifetime())
+            values["cluster_name"] = memory.new_name(lifetime=self._lifetime(wanted))
         return ClusterSpec.parse(values)
 
-    def _lifetime(self) -> timedelta | None:
+    def _lifetime(self, wanted: Reservation | None) -> timedelta | None:
+        if wanted is not None and wanted.ends is not None:
+            paid_for = wanted.ends - self.hook.client.now()
+            if self.max_lifetime is None:
+                return timedelta(seconds=paid_for)
+            lifetime = seconds_of("max_lifetime", self.max_lifetime)
+            if not truth_of("delete_reserved", self.delete_reserved):
+                if problems := _early_end(vars(self), lifetime, paid_for):
+                    raise SpecError(problems)
+                return timedelta(seconds=paid_for)
         if self.max_lifetime is not None:
             return timedelta(seconds=seconds_of("max_lifetime", self.max_lifetime))
         if self.duration_days is not None:
@@ -325,18 +376,32 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
         if isinstance(note, identity.Recall):
             return memory.recall()
-        self.log.info("%s", note.message)
+        self._log_note(note)
         if isinstance(note, identity.Created):
             self._own = note.cluster
         memory.take(note, now=self.hook.client.now())
         if isinstance(note, identity.Created) and note.cluster is not None:
+            self._paid = memory.recall().reservation
             self.publish(context, note.cluster)
+            self._publish_reservation(context, note.cluster)
         return None
+
+    def _publish_reservation(self, context: Context, cluster: Cluster) -> None:
+        if self._paid is not None:
+            value = {"cluster_id": cluster.cluster_id, **asdict(self._paid)}
+            context["ti"].xcom_push(key=RESERVATION_KEY, value=value)
+
+    def _recall_reservation(self, context: Context) -> None:
+        """Recall in another process what was published of the reservation."""
+        if self._paid is None and (published := self._own_xcom(context, RESERVATION_KEY)):
+            told = {name: published[name] for name in ("billing_type", "starts", "ends")}
+            self._paid = reservation.Reservation(**told)
 
     def _conclude(self, context: Context, outcome: Outcome, *, gives_back: bool) -> str:
         if outcome.verdict is Verdict.READY:
             return outcome.cluster_id
-        fate = "It is left alive, and is billed until it is deleted."
+        self._recall_reservation(context)
+        fate = self._left_alive() or "It is left alive, and is billed until it is deleted."
         if gives_back:
             fate = self._clean_up_own(context, outcome.cluster_id)
         error = outcome.failure(fate=fate)
@@ -348,6 +413,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
         from airflow_provider_together.operators.memory import forget_cluster  # noqa: PLC0415 - for a task only
 
+        self._recall_reservation(context)
+        if left_alive := self._left_alive():
+            return left_alive
         if goes_on_without(context["ti"]):
             return "It is left alive: another try of this task works with it."
         fate = self.clean_up(cluster_id, cluster_name=self._own_xcom(context, "cluster_name") or "")
@@ -437,9 +505,10 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
             self.log.info("Changing cluster %s: %s; it is %s.", self.cluster_id, change.given(), cluster.status)
             if not truth_of("wait_for_completion", self.wait_for_completion):
                 return self.cluster_id
+            paid = reservation.reservation_of(cluster)
             if self.is_deferrable:
-                self.defer_until_ready(self.cluster_id, num_gpus=change.num_gpus)
-            look = self.wait_here(self.cluster_id, num_gpus=change.num_gpus)
+                self.defer_until_ready(self.cluster_id, num_gpus=change.num_gpus, paid=paid)
+            look = self.wait_here(self.cluster_id, num_gpus=change.num_gpus, paid=paid)
             return _ready_or_raise(Outcome(self.cluster_id, look.verdict, look.word, look.error))
 
     def execute_complete(self, context: Context, event: Any = None) -> str:  # noqa: ARG002 - Airflow's signature
@@ -470,6 +539,30 @@ def _lifetime_conflicts(given: Mapping[str, Any]) -> list[str]:
         remedy = f"give a longer {end} or a shorter timeout"
         problems.append(f"{fault} as expired while this task still waits until it is READY; {remedy}")
     return problems
+
+
+def _paid_time_conflicts(given: Mapping[str, Any]) -> list[str]:
+    """
+    Return a sentence if a cluster would end within the time that it is paid for as a reservation.
+
+    A reservation that only has an end is left for the task, which knows when it begins.
+    """
+    known = {name: value for name, value in given.items() if is_literal(value)}
+    is_kept = "delete_reserved" not in given or not truth_of("delete_reserved", known.get("delete_reserved", True))
+    if "max_lifetime" not in known or not is_kept:
+        return []
+    paid = reservation.Reservation.asked_for(known, now=0.0)
+    if paid is None or paid.ends is None or (paid.starts is None and "reservation_end_time" in given):
+        return []
+    return _early_end(known, seconds_of("max_lifetime", known["max_lifetime"]), paid.ends - (paid.starts or 0.0))
+
+
+def _early_end(known: Mapping[str, Any], lifetime: float, paid_for: float) -> list[str]:
+    if lifetime >= paid_for:
+        return []
+    fault = f"max_lifetime={known['max_lifetime']!r} ends before the time that this {known['billing_type']} cluster"
+    remedy = "leave it out, or give delete_reserved=True"
+    return [f"{fault} is paid for ({paid_for / 3600:.1f} hours), and deleting it early is not refunded: {remedy}"]
 
 
 def _ready_or_raise(outcome: Outcome) -> str:

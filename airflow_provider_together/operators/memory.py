@@ -56,11 +56,12 @@ class OwnerMemory:
         self._registry = entries
 
     @classmethod
-    def of(cls, context: Context, settings: Settings, *, keep_on_failure: bool) -> Self:
+    def of(cls, context: Context, settings: Settings, *, keep_on_failure: bool, delete_reserved: bool = False) -> Self:
         """
         Remember what earlier tries have left.
 
         :param keep_on_failure: whether the user wants the cluster to stay when the task fails.
+        :param delete_reserved: whether the user said that a reservation may be deleted early.
         """
         ti, entries, is_retry = context["ti"], registry(), context["ti"].try_number > 1
         store = state_store(context) if has_state_store(context) else None
@@ -71,7 +72,8 @@ class OwnerMemory:
         deployment = known or deployment_of(settings, anchor=str(getattr(ti, "dag_version_id", None) or ""))
         if store is not None:
             store.set(_OWNER, deployment)
-        entry = Entry.of(owner_of(context, deployment=deployment), keep_on_failure=keep_on_failure)
+        owner = owner_of(context, deployment=deployment)
+        entry = Entry.of(owner, keep_on_failure=keep_on_failure, delete_reserved=delete_reserved)
         if store is None and saved is None:
             # From now on there is an entry to recall: for one that is missing Airflow would log an error.
             entries.register(entry)
@@ -105,9 +107,8 @@ class OwnerMemory:
             return
         record = self.recall().after(note, now=now)
         if self._store is not None:
-            self._store.set(
-                _REQUEST, {"cluster_name": record.cluster_name, "has_open_request": record.has_open_request}
-            )
+            names = ("cluster_name", "has_open_request", "billing_type", "starts", "ends")
+            self._store.set(_REQUEST, {name: getattr(record, name) for name in names})
             if isinstance(note, Created):
                 self._store.set(_CLUSTER, {"cluster_id": record.cluster_id, "noted_at": record.noted_at})
         self._entry = replace(self._entry, record=record)

@@ -31,6 +31,8 @@ class SweepGPUClustersOperator(TogetherOperator):
 
     :param together_conn_id: connection of type ``together``.
     :param delete: whether to delete; otherwise the forgotten ones are only named.
+    :param delete_reserved: whether reservations go as well before the time that is paid for is over; an early deletion
+        is not refunded.
     :param price_per_gpu_hour: to say in the log what was saved, if known.
     :param poll_interval: seconds between two looks at what was deleted.
     :param timeout: seconds (or a timedelta) until all of it must be gone.
@@ -39,6 +41,7 @@ class SweepGPUClustersOperator(TogetherOperator):
     template_fields: Sequence[str] = (
         *TogetherOperator.template_fields,
         "delete",
+        "delete_reserved",
         "price_per_gpu_hour",
         "poll_interval",
         "timeout",
@@ -46,6 +49,7 @@ class SweepGPUClustersOperator(TogetherOperator):
     operator_extra_links: Collection[BaseOperatorLink] = ()  # it is about many clusters
     parameter_kinds: ClassVar[Mapping[str, Kind]] = {
         "delete": FLAG,
+        "delete_reserved": FLAG,
         "price_per_gpu_hour": optional(AMOUNT),
         "poll_interval": DURATION,
         "timeout": DURATION,
@@ -55,6 +59,7 @@ class SweepGPUClustersOperator(TogetherOperator):
         self,
         *,
         delete: bool | str = False,
+        delete_reserved: bool | str = False,
         price_per_gpu_hour: float | str | None = None,
         poll_interval: float | str = 10.0,
         timeout: float | timedelta | str = timedelta(minutes=30),
@@ -62,6 +67,7 @@ class SweepGPUClustersOperator(TogetherOperator):
     ) -> None:
         super().__init__(**kwargs)
         self.delete = delete
+        self.delete_reserved = delete_reserved
         self.price_per_gpu_hour = price_per_gpu_hour
         self.poll_interval = poll_interval
         self.timeout = timeout
@@ -78,6 +84,7 @@ class SweepGPUClustersOperator(TogetherOperator):
                 self.hook,
                 registry.registry(),
                 delete=truth_of("delete", self.delete),
+                delete_reserved=truth_of("delete_reserved", self.delete_reserved),
                 timeout=seconds_of("timeout", self.timeout),
                 poll_interval=seconds_of("poll_interval", self.poll_interval),
                 say=lambda sentence: self.log.info("%s", sentence),

@@ -18,6 +18,7 @@ from airflow_provider_together.parameters import DURATION, FLAG, Kind, default_d
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.polling import Look, ReadyWait
+    from airflow_provider_together.api.reservation import Reservation
 
 
 class ReadyWaitingOperator(TogetherOperator):
@@ -26,7 +27,7 @@ class ReadyWaitingOperator(TogetherOperator):
 
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
     :param poll_interval: seconds between two looks.
-    :param timeout: seconds (or a timedelta) to wait at the most.
+    :param timeout: seconds (or a timedelta) to wait at the most; for capacity that starts later, from its start on.
     :param on_degraded: ``wait``, ``ready`` or ``fail`` while some nodes are unhealthy.
     :param on_paused: ``wait``, ``ready`` or ``fail`` while Together has paused the cluster.
     """
@@ -70,31 +71,40 @@ class ReadyWaitingOperator(TogetherOperator):
         """Whether to wait in the triggerer."""
         return default_deferrable(self.deferrable)
 
-    def wait_here(self, cluster_id: str, *, num_gpus: int | None = None) -> Look:
-        """Wait in this process."""
+    def wait_here(self, cluster_id: str, *, num_gpus: int | None = None, paid: Reservation | None = None) -> Look:
+        """
+        Wait in this process.
+
+        :param paid: the reservation that the cluster is: the time of the wait counts from its start.
+        """
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
 
-        return self.run_flow(flows.wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus)))
+        return self.run_flow(flows.wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus, paid)))
 
     def defer_until_ready(
-        self, cluster_id: str, *, num_gpus: int | None = None, delete_on_kill: bool = False
+        self,
+        cluster_id: str,
+        *,
+        num_gpus: int | None = None,
+        delete_on_kill: bool = False,
+        paid: Reservation | None = None,
     ) -> NoReturn:
-        """Wait in the triggerer; ``execute_complete`` goes on."""
-        wait = self._wait(cluster_id, num_gpus)
+        """Wait in the triggerer, as :meth:`wait_here` does; ``execute_complete`` goes on."""
+        wait = self._wait(cluster_id, num_gpus, paid)
         defer(
             self,
             cluster_id,
             self.together_conn_id,
             wait.poll_interval,
             started=wait.started,
-            timeout=seconds_of("timeout", self.timeout),
+            timeout=_begin(wait.started, paid) - wait.started + seconds_of("timeout", self.timeout),
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,
             num_gpus=num_gpus,
             delete_on_kill=delete_on_kill,
         )
 
-    def _wait(self, cluster_id: str, num_gpus: int | None) -> ReadyWait:
+    def _wait(self, cluster_id: str, num_gpus: int | None, paid: Reservation | None) -> ReadyWait:
         """Begin a wait, with what the parameters were rendered to."""
         from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
 
@@ -102,9 +112,14 @@ class ReadyWaitingOperator(TogetherOperator):
         return polling.ReadyWait(
             cluster_id,
             started=now,
-            deadline=now + seconds_of("timeout", self.timeout),
+            deadline=_begin(now, paid) + seconds_of("timeout", self.timeout),
             poll_interval=seconds_of("poll_interval", self.poll_interval),
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,
             num_gpus=num_gpus,
         )
+
+
+def _begin(now: float, paid: Reservation | None) -> float:
+    """Return when the time of a wait begins to count, in epoch seconds."""
+    return now if paid is None else paid.wait_begins(now)

@@ -46,7 +46,7 @@ def delete(**parameters: Any) -> Run:
 def test_one_that_is_busy_is_asked_again_until_it_goes(
     cluster_id: str, emulator: Emulator, status: int, deferrable: bool
 ) -> None:
-    refuse(emulator, "delete_cluster", status, times=25)
+    refuse(emulator, "delete_cluster", status, times=8)
     assert delete(cluster_id=cluster_id, poll_interval=0.01, deferrable=deferrable).state == "success"
     assert emulator.alive() == []
 
