@@ -46,6 +46,8 @@ WAITING = {*CHECKED, "api.verdict", "hooks.deferral", "hooks.failures", "links",
 OPERATORS = {
     *LIGHT,
     *WAITING,
+    "api.naming",
+    "api.reservation",
     "api.specs",
     "operators",
     "operators.base",

@@ -35,6 +35,8 @@ PROXY = "tests/api/test_proxy.py"
 SETTINGS = "tests/api/test_settings.py"
 SOCKETS = "tests/api/test_client_sockets.py"
 TLS = "tests/api/test_tls.py"
+RESERVATION = "tests/api/test_reservation.py"
+RESERVATIONS = "tests/provider/test_reservations.py"
 
 
 @dataclass(frozen=True)
@@ -826,5 +828,76 @@ SAFEGUARDS = [
         "if problem := _problem_of_key(key):",
         'if problem := "":',
         (SETTINGS, CONNECTION),
+    ),
+    # --- money already paid ---
+    Safeguard(
+        "a failed wait leaves a reservation alive",
+        "operators/gpu_cluster.py",
+        "        self._recall_reservation(context)\n        if left_alive := self._left_alive():\n            return left_alive\n",
+        "",
+        (RESERVATIONS,),
+    ),
+    Safeguard(
+        "a kill leaves a reservation alive",
+        "operators/gpu_cluster.py",
+        "            if left_alive := self._left_alive():\n                self.log.warning(",
+        "            if (left_alive := self._left_alive()) and not self.task_id:\n                self.log.warning(",
+        (RESERVATIONS,),
+    ),
+    Safeguard(
+        "a teardown leaves a reservation alive",
+        "operators/deletion.py",
+        "        clusters = self._without_reservations(context, clusters, settings)\n",
+        "",
+        (RESERVATIONS,),
+    ),
+    Safeguard(
+        "a sweep leaves a reservation alive",
+        "api/sweep.py",
+        "    if reason and paid is not None and paid.is_paid(now) and not may_go:\n",
+        "    if not reason and paid is not None and paid.is_paid(now) and not may_go:\n",
+        (RESERVATION, RESERVATIONS),
+    ),
+    Safeguard(
+        "a create deletes no reservation that was extended beyond its name",
+        "api/adoption.py",
+        "and parsed.is_over(now) and not is_paid:",
+        "and parsed.is_over(now):",
+        (RESERVATION,),
+    ),
+    Safeguard(
+        "a second reservation of one owner is left alive",
+        "api/adoption.py",
+        "    paid = identity.keeps(cluster, record, now=now)\n    if paid is None:\n",
+        "    paid = identity.keeps(cluster, record, now=now)\n    if paid or not paid:\n",
+        (RESERVATION,),
+    ),
+    Safeguard(
+        "no other reservation is bought for one that has failed",
+        "api/flows.py",
+        "    if found is not None and not found.phase.is_alive:\n        raise",
+        "    if found is None and visibility < 0:\n        raise",
+        (RESERVATION,),
+    ),
+    Safeguard(
+        "what is paid for is recorded before it is asked for",
+        "api/identity.py",
+        "            return begun.paid_by(note.reservation)\n",
+        "            return begun\n",
+        (RESERVATION,),
+    ),
+    Safeguard(
+        "the time of a wait counts from the start of the capacity",
+        "operators/waiting.py",
+        "    return now if paid is None else paid.wait_begins(now)",
+        "    return now",
+        (RESERVATIONS,),
+    ),
+    Safeguard(
+        "an end of life within the paid time is refused",
+        "operators/gpu_cluster.py",
+        "        if lifetime < paid_for:\n",
+        "        if lifetime < 0 * paid_for:\n",
+        (RESERVATIONS,),
     ),
 ]
