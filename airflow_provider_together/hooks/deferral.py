@@ -7,6 +7,7 @@ costs a DAG that never defers as much as all its operators.
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -47,6 +48,19 @@ def defer(  # noqa: PLR0913 - the wait, and who waits
     operator.defer(
         trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN)
     )
+
+
+def effective_timeout(operator: BaseOperator, timeout_seconds: float, started: float) -> float:
+    """
+    Return the seconds that a deferred wait may take: Airflow does not enforce ``execution_timeout`` meanwhile.
+
+    :param timeout_seconds: the operator's own timeout.
+    :param started: when the task began, in epoch seconds.
+    """
+    if operator.execution_timeout is None:
+        return timeout_seconds
+    left = started + operator.execution_timeout.total_seconds() - time.time()
+    return min(timeout_seconds, max(left, 0.0))
 
 
 def look_of(event: Any, *, cluster_id: str | None = None) -> tuple[str, Verdict, str]:

@@ -34,6 +34,7 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
+from airflow_provider_together.operators.return_value import store_return_value
 from airflow_provider_together.parameters import check_extra, check_literals, default_deferrable, seconds_of, truth_of
 from airflow_provider_together.training.job_spec import JobParameters
 
@@ -470,12 +471,12 @@ class GPUClusterJobOperator(TogetherOperator):
     def _conclude(self, namespace: str, name: str, uid: str, state: JobState) -> Any:
         from airflow_provider_together.training import job_flows  # noqa: PLC0415 - for a task only
         from airflow_provider_together.training.job_state import JobVerdict  # noqa: PLC0415
+        from airflow_provider_together.training.result import parse_result  # noqa: PLC0415
 
         if state.verdict is JobVerdict.SUCCEEDED:
-            result = job_flows.result_of(state)
-            if result is not None and self.do_xcom_push:
-                # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
-                self._ti.xcom_push(key="return_value", value=result)
+            result = parse_result(state.result)
+            # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
+            store_return_value(self, self._ti, result, job=f"Job {name}")
             if job_flows.is_cut(state):
                 self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
             self.log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))
