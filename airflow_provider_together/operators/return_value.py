@@ -32,8 +32,8 @@ def store_return_value(operator: BaseOperator, ti: Any, value: Any, *, job: str)
             refusal, cause = str(error), error
     if refusal:
         message = (
-            f"{job} has succeeded, but Airflow refuses its result: {refusal}. The job is kept, so that a retry does not "
-            "train again; delete it to have it made anew."
+            f"{job} has succeeded, but Airflow refuses its result: {refusal}. The job is kept, so a retry does not "
+            "train again; delete the job to have it made anew."
         )
         raise AirflowException(message) from cause
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.exceptions import (

@@ -183,6 +183,15 @@ class TestEnd:
         assert "is over (deadline)" in output()
         assert is_clean(kubernetes)
 
+    def test_it_does_not_outlive_the_execution_timeout_of_its_task(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
+    ) -> None:
+        limit = timedelta(seconds=4)
+        run = run_job(cluster_id, ENDLESS, deferrable=deferrable, execution_timeout=limit, start_timeout=60)
+        assert run.state == "failed"
+        assert ("is over (deadline)" if deferrable else "AirflowTaskTimeout") in output()
+        wait_until(lambda: is_clean(kubernetes))
+
     def test_who_deletes_it_ends_it(
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
     ) -> None:
