@@ -8,7 +8,9 @@ package. So it stands in a module of its own, which is imported when it is asked
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,9 +33,10 @@ from airflow_provider_together.exceptions import (
     TogetherError,
     WaitTimeoutError,
 )
-from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
+from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
+from airflow_provider_together.operators.return_value import store_return_value
 from airflow_provider_together.parameters import (
     DURATION,
     FLAG,
@@ -124,7 +127,8 @@ class GPUClusterJobOperator(TogetherOperator):
     :param master_port: port of rank 0 at which the ranks meet.
     :param pod_template: merged into the pod's spec as a patch of Kubernetes: what there is no parameter for.
     :param start_timeout: seconds (or a timedelta) until which all ranks must run, else the job is removed.
-    :param timeout: seconds (or a timedelta) that all may take; None for any time.
+    :param timeout: seconds (or a timedelta) that all may take; None for any time. The task's ``execution_timeout`` ends
+        the job as well, deferred or not.
     :param poll_interval: seconds between two looks.
     :param get_logs: whether the log of rank 0 is written to the task's, and the end of the others' if the job fails.
     :param delete_on_finish: whether a job that has ended is removed. One that still holds GPUs always is.
@@ -283,12 +287,12 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def execute(self, context: Context) -> Any:
         """Start the job, or adopt the one of an earlier try, and wait for its end."""
-        self._ti = context["ti"]
+        self._ti, began_at = context["ti"], time.time()
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_rendered_parameters()
             self.publish_link(context, self.cluster_id)
             try:
-                return self._train(context)
+                return self._train(context, began_at)
             except (TaskKilledError, AirflowTaskTimeout):
                 self._give_back(_SECOND_KILL_TIMEOUT)  # unless on_kill has done it
                 raise
@@ -325,7 +329,7 @@ class GPUClusterJobOperator(TogetherOperator):
         if not self._is_asking_airflow:
             self._give_back(_KILL_TIMEOUT)
 
-    def _train(self, context: Context) -> Any:
+    def _train(self, context: Context, began_at: float) -> Any:
         from airflow_provider_together.training.job_flows import ensure_claim, start_job  # noqa: PLC0415
         from airflow_provider_together.training.job_state import Terms  # noqa: PLC0415 - for a task only
 
@@ -345,7 +349,7 @@ class GPUClusterJobOperator(TogetherOperator):
         end_by = None if spec.timeout is None else started.asked_at + spec.timeout
         terms = Terms(started.asked_at + start_timeout, end_by)
         if default_deferrable(self.deferrable):
-            self._defer(started, terms)
+            self._defer(started, terms, began_at)
         state = self._wait_here(started, terms)
         return self._conclude(started.namespace, started.name, started.uid, state)
 
@@ -397,9 +401,13 @@ class GPUClusterJobOperator(TogetherOperator):
             pod_template=dict(self.pod_template or {}),
         )
 
-    def _defer(self, started: Started, terms: Terms) -> None:
+    def _defer(self, started: Started, terms: Terms, began_at: float) -> None:
         from airflow_provider_together.triggers.kubernetes import GPUClusterJobTrigger  # noqa: PLC0415
 
+        now, end_by, timeout = self.driver.now(), None, None
+        limit = effective_timeout(self, math.inf if terms.end_by is None else terms.end_by - now, began_at)
+        if limit < math.inf:
+            end_by, timeout = now + limit, timedelta(seconds=max(limit, 0.0) + DEFERRAL_MARGIN)
         trigger = GPUClusterJobTrigger(
             self.cluster_id,
             self.together_conn_id,
@@ -407,13 +415,10 @@ class GPUClusterJobOperator(TogetherOperator):
             job_name=started.name,
             job_uid=started.uid,
             start_by=terms.start_by,
-            end_by=terms.end_by,
+            end_by=end_by,
             poll_interval=seconds_of("poll_interval", self.poll_interval),
             get_logs=truth_of("get_logs", self.get_logs),
         )
-        timeout = None
-        if terms.end_by is not None:
-            timeout = timedelta(seconds=max(terms.end_by - self.driver.now(), 0.0) + DEFERRAL_MARGIN)
         self.raise_if_killed()
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
@@ -502,12 +507,12 @@ class GPUClusterJobOperator(TogetherOperator):
     def _conclude(self, namespace: str, name: str, uid: str, state: JobState) -> Any:
         from airflow_provider_together.training import job_flows  # noqa: PLC0415 - for a task only
         from airflow_provider_together.training.job_state import JobVerdict  # noqa: PLC0415
+        from airflow_provider_together.training.result import parse_result  # noqa: PLC0415
 
         if state.verdict is JobVerdict.SUCCEEDED:
-            result = job_flows.result_of(state)
-            if result is not None and self.do_xcom_push:
-                # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
-                self._ti.xcom_push(key="return_value", value=result)
+            result = parse_result(state.result)
+            # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
+            store_return_value(self, self._ti, result, job=f"Job {name}")
             if job_flows.is_cut(state):
                 self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
             self.log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))

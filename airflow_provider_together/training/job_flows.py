@@ -6,10 +6,8 @@ Each is a generator of calls and pauses as the engine's flows are, so that the w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.exceptions import (
@@ -398,25 +396,9 @@ def read_tail(namespace: str, rank: Rank, *, lines: int = TAIL_LINES) -> Flow[li
     return LogCursor().take_piece(content)
 
 
-def result_of(state: JobState) -> Any:
-    """Return what rank 0 has left as the result: the value where it is JSON, else the text; None for nothing."""
-    message = state.ranks[0].message if state.ranks else ""
-    if not message:
-        return None
-    try:
-        return json.loads(message, parse_constant=_refuse_constant)
-    except ValueError:
-        return message
-
-
-def _refuse_constant(word: str) -> None:
-    """Let a result with ``NaN`` or ``Infinity`` be text: Python writes them, JSON has none, Airflow takes none."""
-    raise ValueError(word)
-
-
 def is_cut(state: JobState) -> bool:
     """Whether the result may have been longer than Kubernetes lets it be."""
-    return bool(state.ranks) and len(state.ranks[0].message.encode()) >= LONGEST_RESULT
+    return len(state.result.encode()) >= LONGEST_RESULT
 
 
 def failure_sentence(name: str, state: JobState) -> str:

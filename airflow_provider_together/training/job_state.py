@@ -129,6 +129,11 @@ class JobState:
         return next((rank.diagnosis.word for rank in suspects if rank and rank.diagnosis), Word.UNKNOWN)
 
     @property
+    def result(self) -> str:
+        """What rank 0 has left as the result, as text; empty for nothing."""
+        return self.ranks[0].message if self.ranks else ""
+
+    @property
     def missing(self) -> list[Rank]:
         """The ranks that have not begun."""
         return [rank for rank in self.ranks if not rank.has_begun]

@@ -833,7 +833,7 @@ SAFEGUARDS = [
     Safeguard(
         "a failed wait leaves a reservation alive",
         "operators/gpu_cluster.py",
-        "        self._recall_reservation(context)\n        if left_alive := self._left_alive():\n            return left_alive\n",
+        "        if left_alive := self._left_alive():\n            return left_alive\n",
         "",
         (RESERVATIONS,),
     ),

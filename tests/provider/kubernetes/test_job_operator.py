@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
 from airflow_provider_together.api.specs import ClusterSpec
@@ -181,6 +182,15 @@ class TestEnd:
         assert run.state == "failed"
         assert "is over (deadline)" in output()
         assert is_clean(kubernetes)
+
+    def test_it_does_not_outlive_the_execution_timeout_of_its_task(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
+    ) -> None:
+        limit = timedelta(seconds=4)
+        run = run_job(cluster_id, ENDLESS, deferrable=deferrable, execution_timeout=limit, start_timeout=60)
+        assert run.state == "failed"
+        assert ("is over (deadline)" if deferrable else "AirflowTaskTimeout") in output()
+        wait_until(lambda: is_clean(kubernetes))
 
     def test_who_deletes_it_ends_it(
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
@@ -428,6 +438,51 @@ def test_a_result_is_with_airflow_before_the_job_is_removed(
     run = run_job(cluster_id, MEETING)
     assert (run.state, run.value("train")) == ("failed", {"met": [1], "processes": "8"})
     assert len(kubernetes.jobs()) == 1
+
+
+def jobs_made(kubernetes: KubernetesHandle) -> int:
+    return sum(request.method == "POST" and request.path.endswith("/jobs") for request in kubernetes.requests)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize(
+    ("result", "parameters", "cause"),
+    [
+        ('{"__classname__": "a"}', {}, "reserved key"),
+        ("done", {"multiple_outputs": True}, "multiple_outputs=True needs a JSON object, not str"),
+    ],
+)
+def test_a_result_that_airflow_refuses_fails_with_the_cause_and_is_not_trained_for_again(
+    cluster_id: str,
+    kubernetes: KubernetesHandle,
+    deferrable: bool,
+    result: str,
+    parameters: dict[str, Any],
+    cause: str,
+    output: Callable[[], str],
+) -> None:
+    code = f"import os\nopen(os.environ['TOGETHER_RESULT_PATH'], 'w').write({result!r})"
+    retries = {"retries": 1, "retry_delay": timedelta(0), "deferrable": deferrable}
+    run = run_job(cluster_id, code, num_nodes=1, **retries, **parameters)
+    text = output()
+    assert run.state == "failed"
+    assert re.search(f"has succeeded, but Airflow refuses its result: .*{cause}", text)
+    assert text.count("of an earlier try is adopted") == 1
+    assert jobs_made(kubernetes) == 1
+
+
+def test_a_result_that_cannot_be_expanded_over_is_refused_before_the_job_is_removed(
+    cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+) -> None:
+    parameters: dict[str, Any] = {"cluster_id": cluster_id, "image": "any", "poll_interval": 0.2, "shm_size": None, "num_nodes": 1}
+    with DAG("expanded", schedule=None) as dag:
+        train = GPUClusterJobOperator(
+            task_id="train", command=python("print(1)"), retries=1, retry_delay=timedelta(0), **parameters
+        )
+        EmptyOperator.partial(task_id="next").expand(doc=train.output)
+    assert run_dag(dag).states["train"] == "failed"
+    assert "a task is expanded over it, which needs a JSON list or object, not NoneType" in output()
+    assert jobs_made(kubernetes) == 1
 
 
 def test_a_kill_removes_the_job(cluster_id: str, kubernetes: KubernetesHandle) -> None:
