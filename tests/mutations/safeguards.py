@@ -70,7 +70,7 @@ SAFEGUARDS = [
     Safeguard(
         "the intent is recorded before the POST",
         "api/flows.py",
-        '    yield Intent(f"Asking for {_wanted(spec)}.", name)\n',
+        '    yield Intent(f"Asking for {_wanted(spec)}.", name, identity.reservation)\n',
         "",
         (FLOWS, KNOWN),
     ),
@@ -112,15 +112,15 @@ SAFEGUARDS = [
     Safeguard(
         "a list that misses the recorded cluster is not believed",
         "api/flows.py",
-        "        found = yield from recorded_cluster(dialect, record, visibility)\n",
+        "        found = yield from recorded_cluster(dialect, record, identity, visibility)\n",
         "        found = None\n",
         (RACING, KNOWN),
     ),
     Safeguard(
         "an intent leaves the recorded cluster on record",
         "api/identity.py",
-        "return replace(self, cluster_name=note.cluster_name, has_open_request=True)",
-        "return Record(note.cluster_name, has_open_request=True)",
+        "begun = replace(self, cluster_name=note.cluster_name, has_open_request=True)",
+        "begun = Record(note.cluster_name, has_open_request=True)",
         (KNOWN,),
     ),
     Safeguard(
@@ -168,7 +168,7 @@ SAFEGUARDS = [
     Safeguard(
         "of two tries for a user's own name one gives way",
         "api/adoption.py",
-        "        return made if rival is None else (yield from _give_way(dialect, made, rival))\n",
+        "        return made if rival is None else (yield from _give_way(dialect, made, rival, identity))\n",
         "        return made\n",
         (RACING,),
     ),
@@ -239,8 +239,8 @@ SAFEGUARDS = [
     Safeguard(
         "a user's own name is taken exactly",
         "api/identity.py",
-        "return cluster.cluster_name == cluster_name\n",
-        "return cluster.cluster_name.strip().lower() == cluster_name\n",
+        "return name == cluster_name\n",
+        "return name.strip().lower() == cluster_name\n",
         (KNOWN,),
     ),
     Safeguard(
@@ -331,21 +331,22 @@ SAFEGUARDS = [
     Safeguard(
         "a delete is asked for until it is accepted",
         "api/flows.py",
-        "            look = wait.on_error(error, now=(yield from Pause(0)))\n        else:\n            wait.accept()",
-        "            return Look(Verdict.REFUSED, word=str(error))\n        else:\n            wait.accept()",
+        "        look = wait.on_error(error, now=(yield from Pause(0)))\n"
+        "        if look.news:\n            yield Note(look.news)\n        return look\n    wait.accept()",
+        "        return Look(Verdict.REFUSED, word=str(error))\n    wait.accept()",
         (WAITING,),
     ),
     Safeguard(
         "404 to the deletion of one of ours is a success",
         "api/flows.py",
-        '        except NotFoundError:\n            yield Note(f"Together knows no',
-        '        except KeyError:\n            yield Note(f"Together knows no',
+        '    except NotFoundError:\n        yield Note(f"Together knows no',
+        '    except KeyError:\n        yield Note(f"Together knows no',
         (WAITING,),
     ),
     Safeguard(
         "the end is proved by the list, too",
         "api/flows.py",
-        "if all(cluster.cluster_id != wait.cluster_id for cluster in clusters):",
+        "if not is_hidden and all(cluster.cluster_id != wait.cluster_id for cluster in clusters):",
         "if True:",
         (WAITING,),
     ),
@@ -467,8 +468,8 @@ SAFEGUARDS = [
     Safeguard(
         "delete finds nobody else's clusters",
         "api/flows.py",
-        "(name is not None and name.is_of(owner)) or record.proves(cluster)",
-        "name is not None or record.proves(cluster)",
+        "    return name is not None and name.is_of(owner)\n",
+        "    return name is not None\n",
         (FINDING,),
     ),
     Safeguard(
@@ -665,7 +666,7 @@ SAFEGUARDS = [
     Safeguard(
         "nothing is asked for while an entry of its name has no id",
         "api/adoption.py",
-        "    if not usable:\n        require_readable(",
+        "    if not (usable or lost):\n        require_readable(",
         "    if False:\n        require_readable(",
         (FLOWS,),
     ),
@@ -779,13 +780,6 @@ SAFEGUARDS = [
         "    return problems",
         ("tests/provider/test_parameters.py",),
     ),
-    Safeguard(
-        "a batch job's environment is not that of the program that submits it",
-        "training/slurm_programs.py",
-        '{exports}"$@"\n',
-        '{exports}slurm "$sbatch" "$@"\n',
-        (SLURM,),
-    ),
     # --- connections as people write them ---
     Safeguard(
         "a path that every request would repeat is left out of the host",
@@ -896,8 +890,8 @@ SAFEGUARDS = [
     Safeguard(
         "an end of life within the paid time is refused",
         "operators/gpu_cluster.py",
-        "        if lifetime < paid_for:\n",
-        "        if lifetime < 0 * paid_for:\n",
+        "    if lifetime >= paid_for:\n        return []\n",
+        "    if lifetime >= 0 * paid_for:\n        return []\n",
         (RESERVATIONS,),
     ),
 ]
