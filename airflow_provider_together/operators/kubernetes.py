@@ -36,7 +36,6 @@ from airflow_provider_together.exceptions import (
 from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.operators.return_value import store_return_value
 from airflow_provider_together.parameters import (
     DURATION,
     FLAG,
@@ -437,7 +436,7 @@ class GPUClusterJobOperator(TogetherOperator):
             return self._run_flow(watch_job(watch))
         with self._following(started) as end_of_log:
             state = self._run_flow(watch_job(watch))
-            has_ended = bool(state.ranks) and state.ranks[0].ended_at is not None
+            has_ended = bool(state.ranks) and state.ranks[0].has_begun and state.ranks[0].ended_at is not None
             end_of_log(_LAST_LINES_SECONDS if has_ended else _NO_END_SECONDS)
             return state
 
@@ -505,7 +504,8 @@ class GPUClusterJobOperator(TogetherOperator):
         return replace(seen, verdict=told.verdict, culprit=seen.culprit or told.culprit)
 
     def _conclude(self, namespace: str, name: str, uid: str, state: JobState) -> Any:
-        from airflow_provider_together.training import job_flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.return_value import store_return_value  # noqa: PLC0415 - for a task
+        from airflow_provider_together.training import job_flows  # noqa: PLC0415
         from airflow_provider_together.training.job_state import JobVerdict  # noqa: PLC0415
         from airflow_provider_together.training.result import parse_result  # noqa: PLC0415
 
@@ -538,12 +538,9 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _tail(self, namespace: str, state: JobState) -> str:
         """Return how the log of the rank that failed first ends."""
-        from airflow_provider_together.training.job_flows import read_tail  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.training.job_flows import last_words_of  # noqa: PLC0415 - for a task only
 
-        if state.culprit is None:
-            return ""
-        lines = self._run_flow(read_tail(namespace, state.culprit))
-        return "\n".join([f"The log of rank {state.culprit.number} ends with:", *lines]) if lines else ""
+        return "" if state.culprit is None else self._run_flow(last_words_of(namespace, state.culprit))
 
     def _finish(self, namespace: str, name: str, uid: str) -> str:
         """Remove a job that has ended, or note at it that its outcome is known; return what became of it."""

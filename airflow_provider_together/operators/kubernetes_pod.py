@@ -33,8 +33,8 @@ from airflow_provider_together.training.cluster import (
     gpus_of_node,
     size_of_volume,
 )
-from airflow_provider_together.training.diagnosis import Diagnosis, diagnose
-from airflow_provider_together.training.job_flows import ensure_claim
+from airflow_provider_together.training.diagnosis import diagnose, set_apart
+from airflow_provider_together.training.job_flows import ensure_claim, last_words
 from airflow_provider_together.training.job_spec import GPU, check, count_of, texts_of, words_of
 from airflow_provider_together.training.manifests import shared_mount, shared_volume, with_gpus
 from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
     from airflow.triggers.base import BaseTrigger
 
+    from airflow_provider_together.api.call import Note
     from airflow_provider_together.api.models import Cluster
 
 #: Parameters of the parent that lead to a cluster by a connection or a file.
@@ -193,31 +194,34 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
         if self.shared_volume is not None:
             size = None if self._cluster is None else size_of_volume(self._cluster, self.shared_volume)
             claim = ensure_claim(self.shared_volume, namespace=pod_request_obj.metadata.namespace, size_tib=size)
-            KubernetesDriver(self.hook).run(claim, note=lambda note: self.log.info("%s", note.message))
+            KubernetesDriver(self.hook).run(claim, note=self._take_note)
         return super().get_or_create_pod(pod_request_obj, context)
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **options: Any) -> None:
         """Delete the pod; if it has failed, say why."""
-        diagnosis = None if getattr(self, "_killed", False) or not remote_pod else self._diagnosis_of(remote_pod)
+        diagnosis = "" if getattr(self, "_killed", False) or not remote_pod else self._diagnosis_of(remote_pod)
         try:
             super().cleanup(pod, remote_pod, *args, **options)
         except AirflowSkipException:
             raise
         except AirflowException as error:
-            if diagnosis is None:
+            if not diagnosis:
                 raise
             message = f"{error}\nDiagnosis: {diagnosis}"
             raise AirflowException(message) from error
+
+    def _take_note(self, note: Note) -> None:
+        self.log.info("%s", note.message)
 
     def _gpus(self) -> int:
         present = GPUS_PER_NODE if self._cluster is None else gpus_of_node(self._cluster)
         wanted = None if self.num_gpus is None else count_of(self.num_gpus)
         return check_share("num_gpus", present if wanted is None else wanted, present, "GPUs on a node")
 
-    def _diagnosis_of(self, remote_pod: k8s.V1Pod) -> Diagnosis | None:
-        """Return what is wrong with a pod that has not succeeded, as long as it is there."""
+    def _diagnosis_of(self, remote_pod: k8s.V1Pod) -> str:
+        """Return what is wrong with a pod that has not succeeded, as long as it is there; else an empty text."""
         if _has_succeeded(remote_pod, self.base_container_name):
-            return None
+            return ""
         name, namespace = remote_pod.metadata.name, remote_pod.metadata.namespace
         driver = KubernetesDriver(self.hook)
         try:
@@ -225,8 +229,15 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
             events = driver.send(kubernetes_api.list_pod_events(namespace, name).once())
         except TogetherError as error:
             self.log.info("Why pod %s has failed cannot be told: %s", name, error)
-            return None
-        return diagnose(seen, events)
+            return ""
+        diagnosis = diagnose(seen, events, main=self.base_container_name)
+        if diagnosis is None:
+            return ""
+        words = ""
+        if diagnosis.container and diagnosis.exit_code is not None:  # the parent shows the log of the main one
+            words = driver.run(last_words(namespace, name, diagnosis, whose=f"pod {name}"), note=self._take_note)
+        words = words or set_apart("The container printed last:", diagnosis.printed)
+        return "\n".join(part for part in (str(diagnosis), words) if part)
 
 
 def _with_gpus(resources: Any, num_gpus: int) -> k8s.V1ResourceRequirements:

@@ -7,15 +7,15 @@ status, its conditions, its events. Here they are read in the order of how much 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 #: An answer of Kubernetes, as JSON has it.
 Object = Mapping[str, Any]
 
-#: Longest piece of Kubernetes' own words that a diagnosis repeats, in characters.
+#: Longest piece of Kubernetes' own words, and of a container's, that a diagnosis repeats, in characters.
 _LONGEST_DETAIL = 600
 
 
@@ -41,16 +41,38 @@ class Diagnosis:
     :param word: the stable word.
     :param detail: Kubernetes' own words.
     :param exit_code: of the container that failed, if one has.
+    :param container: that it is about, where that is not the main one.
+    :param is_init: whether that is an init container.
+    :param printed: what the container left as its last words, line by line.
     """
 
     word: Word
     detail: str = ""
     exit_code: int | None = None
+    container: str = ""
+    is_init: bool = False
+    printed: Sequence[str] = ()
 
     def __str__(self) -> str:
         exit_code = "" if self.exit_code is None else f", exit code {self.exit_code}"
+        container = f" of {self.where}" if self.container else ""
         detail = f": {self.detail}" if self.detail else ""
-        return f"{self.word.value}{exit_code}{detail}"
+        return f"{self.word.value}{exit_code}{container}{detail}"
+
+    @property
+    def where(self) -> str:
+        """How messages name the container, where it is not the main one."""
+        return f"{'init container' if self.is_init else 'container'} {self.container!r}" if self.container else ""
+
+
+def set_apart(header: str, lines: Iterable[str]) -> str:
+    """
+    Return what a container printed below a header, each line with a mark; empty if it printed nothing.
+
+    Of a line that was written over, such as a progress bar, the last state is shown.
+    """
+    shown = [f"  | {line.rstrip().rpartition(chr(13))[2]}" for line in lines]
+    return "\n".join([header, *shown]) if shown else ""
 
 
 _WAITING = {
@@ -97,19 +119,22 @@ _START_WARNINGS = {
 #: What waiting mends none of, however long.
 _HOPELESS = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _OOM_KILLED = "OOMKilled"
+#: Reasons of a container's end whose message is the container's own; those of others are Kubernetes' words.
+_OWN_ENDS = frozenset({"", "Error", "Completed", _OOM_KILLED})
 
 
-def diagnose(pod: Object, events: Iterable[Object] = ()) -> Diagnosis | None:
+def diagnose(pod: Object, events: Iterable[Object] = (), *, main: str) -> Diagnosis | None:
     """
     Return what is wrong with a pod; None where nothing is.
 
     :param events: those that are about it; others are not read.
+    :param main: name of the container that the pod is for. Others are named.
     """
     status = pod.get("status") or {}
     return (
         _disruption(status)
-        or _end(status)
-        or _waiting(status)
+        or _end(pod, main)
+        or _waiting(pod, main)
         or _not_scheduled(status)
         or _warning(pod, events)
         or _unexplained(status)
@@ -118,7 +143,7 @@ def diagnose(pod: Object, events: Iterable[Object] = ()) -> Diagnosis | None:
 
 def is_hopeless(pod: Object) -> bool:
     """Whether a pod waits for what will never be."""
-    return any(waiting.get("reason") in _HOPELESS for waiting in _states(pod.get("status") or {}, "waiting"))
+    return any(one.state.get("reason") in _HOPELESS for one in _states(pod, "waiting"))
 
 
 def disruption_of(pod: Object) -> Diagnosis | None:
@@ -135,23 +160,32 @@ def _disruption(status: Object) -> Diagnosis | None:
     return None
 
 
-def _end(status: Object) -> Diagnosis | None:
+def _end(pod: Object, main: str) -> Diagnosis | None:
+    status = pod.get("status") or {}
     if reason := status.get("reason"):
         word = _ENDED.get(reason)
         if word is not None:
             return Diagnosis(word, _detail(reason, status.get("message")))
-    ended = [state for state in _states(status, "terminated") if state.get("exitCode")]
-    for state in sorted(ended, key=lambda state: state.get("reason") != _OOM_KILLED):
-        word = Word.OUT_OF_MEMORY if state.get("reason") == _OOM_KILLED else Word.NON_ZERO_EXIT
-        return Diagnosis(word, _detail("", state.get("message")), state["exitCode"])
+    # A sidecar is stopped after the others, or started again: how it ends is nobody's failure.
+    ended = [one for one in _states(pod, "terminated") if one.state.get("exitCode") and not one.is_sidecar]
+    # One that ran out of memory explains the others; one that comes before the main one explains why that never ran.
+    ended.sort(key=lambda one: (one.state.get("reason") != _OOM_KILLED, not one.is_init, one.name != main))
+    for one in ended:
+        reason, message = one.state.get("reason") or "", one.state.get("message") or ""
+        word = Word.OUT_OF_MEMORY if reason == _OOM_KILLED else Word.NON_ZERO_EXIT
+        is_own = reason in _OWN_ENDS
+        diagnosis = one.diagnosis(word, "" if is_own else _detail(reason, message), main)
+        return replace(
+            diagnosis, exit_code=one.state["exitCode"], printed=tuple(_last_words(message)) if is_own else ()
+        )
     return None
 
 
-def _waiting(status: Object) -> Diagnosis | None:
-    for state in _states(status, "waiting"):
-        reason = state.get("reason", "")
+def _waiting(pod: Object, main: str) -> Diagnosis | None:
+    for one in _states(pod, "waiting"):
+        reason = one.state.get("reason", "")
         if reason in _WAITING:
-            return Diagnosis(_WAITING[reason], _detail(reason, state.get("message")))
+            return one.diagnosis(_WAITING[reason], _detail(reason, one.state.get("message")), main)
     return None
 
 
@@ -165,7 +199,7 @@ def _not_scheduled(status: Object) -> Diagnosis | None:
 def _warning(pod: Object, events: Iterable[Object]) -> Diagnosis | None:
     """Return what the last warning says, of a pod none of whose containers has begun or all of which have gone."""
     status, name = pod.get("status") or {}, (pod.get("metadata") or {}).get("name")
-    if status.get("phase") == "Succeeded" or any(True for _ in _states(status, "running")):
+    if status.get("phase") == "Succeeded" or any(True for _ in _states(pod, "running")):
         return None
     found = None
     for event in events:
@@ -181,12 +215,43 @@ def _unexplained(status: Object) -> Diagnosis | None:
     return Diagnosis(Word.UNKNOWN, _detail(status.get("reason", ""), status.get("message")))
 
 
-def _states(status: Object, kind: str) -> Iterator[Object]:
+@dataclass(frozen=True, slots=True)
+class _ContainerState:
+    """
+    The state of one container.
+
+    :param is_sidecar: whether it begins with the init containers, and runs beside the others.
+    """
+
+    name: str
+    state: Object
+    is_init: bool
+    is_sidecar: bool
+
+    def diagnosis(self, word: Word, detail: str, main: str) -> Diagnosis:
+        """Return what is wrong with it, with its name if it is not the main one."""
+        is_init = self.is_init and not self.is_sidecar
+        return Diagnosis(word, detail, container="" if self.name == main else self.name, is_init=is_init)
+
+
+def _states(pod: Object, kind: str) -> Iterator[_ContainerState]:
     """Yield the states of one kind of all containers: those that begin first come first."""
+    status, spec = pod.get("status") or {}, pod.get("spec") or {}
+    sidecars = {one["name"] for one in spec.get("initContainers") or () if one.get("restartPolicy") == "Always"}
     for field in ("initContainerStatuses", "containerStatuses"):
         for container in status.get(field) or ():
             if (state := (container.get("state") or {}).get(kind)) is not None:
-                yield state
+                name, is_init = container["name"], field == "initContainerStatuses"
+                yield _ContainerState(name, state, is_init, is_init and name in sidecars)
+
+
+def _last_words(message: str) -> list[str]:
+    """Return the end of what a container left as its termination message, line by line."""
+    cut = message[-_LONGEST_DETAIL:]
+    lines = cut.splitlines()
+    if len(message) > len(cut):
+        lines[0] = f"…{lines[0]}"
+    return [line for line in lines if line.strip()]
 
 
 def _detail(reason: str, message: str | None) -> str:

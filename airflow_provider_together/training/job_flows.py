@@ -20,11 +20,12 @@ from airflow_provider_together.exceptions import (
     WaitTimeoutError,
 )
 from airflow_provider_together.training import kubernetes_api
-from airflow_provider_together.training.diagnosis import Object
+from airflow_provider_together.training.diagnosis import Diagnosis, Object, set_apart
 from airflow_provider_together.training.job_spec import JobSpec
 from airflow_provider_together.training.job_state import JobState, JobVerdict, Rank, RankPhase, Terms, look_at
 from airflow_provider_together.training.manifests import (
     ASKED_ANNOTATION,
+    CONTAINER,
     LONGEST_RESULT,
     OWNER_LABEL,
     SPEC_ANNOTATION,
@@ -160,6 +161,8 @@ def _obstacle(spec: JobSpec, job: Object) -> Flow[str | None]:
     now = yield from Pause(0)
     state = look_at(job, pods, now=now, terms=Terms(float("inf")))
     if state.verdict in {JobVerdict.FAILED, JobVerdict.TIMED_OUT}:
+        if state.culprit is not None and (words := (yield from last_words_of(spec.namespace, state.culprit))):
+            yield from Note(words)  # its log goes with it
         return f"of an earlier try has failed ({state.culprit or state.reason})"
     yield from Note(f"Job {spec.name} of an earlier try is adopted. {state.sentence()}.")
     if marks.get(SPEC_ANNOTATION) != job_manifest(spec, asked_at=now)["metadata"]["annotations"][SPEC_ANNOTATION]:
@@ -380,17 +383,35 @@ def _save_logs(watch: JobWatch, state: JobState) -> Flow[None]:
     """Read how the other ranks' logs end, before Kubernetes removes the pods of a job that has failed."""
     others = [rank for rank in state.ranks if rank.number > 0 and rank.has_begun]
     for rank in sorted(others, key=lambda rank: rank.phase is RankPhase.FAILED)[:_LOGS_SAVED]:
-        lines = yield from read_tail(watch.namespace, rank)
+        lines = yield from read_tail(watch.namespace, rank.pod)
         if lines:
             yield from LogLines(rank=rank.number, lines=lines)
 
 
-def read_tail(namespace: str, rank: Rank, *, lines: int = TAIL_LINES) -> Flow[list[str]]:
-    """Return the last lines of a rank's log; none where they cannot be read any more."""
-    if not rank.pod:
+def last_words(namespace: str, pod: str, diagnosis: Diagnosis | None, *, whose: str) -> Flow[str]:
+    """
+    Return how the log of the container that failed ends, below a header; empty where nothing is known of it.
+
+    :param whose: what the pod is, for the header.
+    """
+    container = CONTAINER if diagnosis is None else diagnosis.container or CONTAINER
+    tail: Sequence[str] = yield from read_tail(namespace, pod, container=container)
+    remembered = () if diagnosis is None else diagnosis.printed  # what Kubernetes keeps of a log that is gone
+    owner = f"{diagnosis.where} of {whose}" if diagnosis is not None and diagnosis.container else whose
+    return set_apart(f"The log of {owner} ends with:", tail or remembered)
+
+
+def last_words_of(namespace: str, rank: Rank) -> Flow[str]:
+    """Return the same for a rank."""
+    return last_words(namespace, rank.pod, rank.diagnosis, whose=f"rank {rank.number}")
+
+
+def read_tail(namespace: str, pod: str, *, container: str = CONTAINER, lines: int = TAIL_LINES) -> Flow[list[str]]:
+    """Return the last lines of a container's log; none where they cannot be read any more."""
+    if not pod:
         return []
     try:
-        content = yield from kubernetes_api.read_log(namespace, rank.pod, tail=lines).once()
+        content = yield from kubernetes_api.read_log(namespace, pod, container=container, tail=lines).once()
     except TogetherError:
         return []
     return LogCursor().take_piece(content)

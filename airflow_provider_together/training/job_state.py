@@ -68,7 +68,7 @@ class Rank:
     One rank, as its pod shows it.
 
     :param has_begun: whether its container has ever run.
-    :param ended_at: when its container ended, in epoch seconds.
+    :param ended_at: when its container ended, or the one that failed in its place, in epoch seconds.
     :param message: what it wrote to its termination message.
     :param is_victim: whether it was stopped from outside, most likely since another one had failed.
     """
@@ -235,10 +235,7 @@ def _own(job: Object, pods: Iterable[Object]) -> list[Object]:
 def _rank(pod: Object, events: list[Object], *, is_failed: bool) -> Rank:
     metadata, status = pod["metadata"], pod.get("status") or {}
     marks: Mapping[str, str] = {**(metadata.get("labels") or {}), **(metadata.get("annotations") or {})}
-    # By its name: others may stand beside it, put there by a template or by the cluster, and their statuses before its.
-    statuses: Iterable[Object] = status.get("containerStatuses") or ()
-    container: Object = next((one for one in statuses if one["name"] == CONTAINER), {})
-    current = container.get("state") or {}
+    current = _container_state(status, CONTAINER)
     ended = current.get("terminated") or {}
     phase = _phase(status.get("phase"), current)
     is_taken_away = bool(metadata.get("deletionTimestamp")) and phase is not RankPhase.SUCCEEDED
@@ -247,20 +244,29 @@ def _rank(pod: Object, events: list[Object], *, is_failed: bool) -> Rank:
     is_victim = is_taken_away and disruption is None
     if is_taken_away and not (is_victim and is_failed and phase is not RankPhase.FAILED):
         phase = RankPhase.FAILED
-    diagnosis = diagnose(pod, events)
+    diagnosis = diagnose(pod, events, main=CONTAINER)
     if diagnosis is None and phase is RankPhase.FAILED:
         diagnosis = Diagnosis(Word.UNKNOWN, "its pod was deleted")
+    failed = _container_state(status, diagnosis.container).get("terminated") if diagnosis else None
     return Rank(
         int(marks.get(_INDEX, -1)),
         phase,
         pod=metadata.get("name", ""),
         node=(pod.get("spec") or {}).get("nodeName", ""),
         has_begun=current.get("running") is not None or bool(ended),
-        ended_at=epoch(ended.get("finishedAt")),
+        ended_at=epoch((failed or ended).get("finishedAt")),
         message=ended.get("message") or "",
         diagnosis=diagnosis,
         is_victim=is_victim,
     )
+
+
+def _container_state(status: Object, name: str) -> Object:
+    """Return the state of a container by its name: others may be listed before it, put there by a template."""
+    statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    container: Object = next((one for one in statuses if one["name"] == name), {})
+    state: Object = container.get("state") or {}
+    return state
 
 
 def _phase(phase: str | None, container: Object) -> RankPhase:

@@ -894,4 +894,26 @@ SAFEGUARDS = [
         "    if lifetime >= 0 * paid_for:\n        return []\n",
         (RESERVATIONS,),
     ),
+    # What Kubernetes tells of a training's end.
+    Safeguard(
+        "an init container that fails is named",
+        "training/diagnosis.py",
+        'container="" if self.name == main else self.name',
+        'container=""',
+        ("tests/training/test_diagnosis.py", JOB_STATE),
+    ),
+    Safeguard(
+        "the end of a sidecar is nobody's failure",
+        "training/diagnosis.py",
+        " and not one.is_sidecar]",
+        "]",
+        ("tests/training/test_diagnosis.py",),
+    ),
+    Safeguard(
+        "the last words of a container that failed are read from its own log",
+        "training/job_flows.py",
+        "container = CONTAINER if diagnosis is None else diagnosis.container or CONTAINER",
+        "container = CONTAINER",
+        (JOB_FLOWS,),
+    ),
 ]

@@ -23,6 +23,7 @@ class Kubernetes:
     """
     An API server that remembers what it is sent.
 
+    :param containers: those whose logs were read.
     :param removal_looks: how often a deleted Job is still seen.
     """
 
@@ -32,6 +33,7 @@ class Kubernetes:
     events: list[dict[str, Any]] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     faults: dict[str, list[int | TogetherError]] = field(default_factory=dict)
     is_cluster_gone: str = ""
@@ -123,6 +125,7 @@ class Kubernetes:
 
     def _log(self, call: Call[Any]) -> tuple[int, Any]:
         name = call.path.split("/")[-2]
+        self.containers.append(call.params["container"])
         if name not in self.logs:
             return 404, {}
         lines = self.logs[name].splitlines(keepends=True)

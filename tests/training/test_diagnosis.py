@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from airflow_provider_together.training.diagnosis import Diagnosis, Word, diagnose, disruption_of, is_hopeless
+from airflow_provider_together.training.diagnosis import Diagnosis, Object, Word, disruption_of, is_hopeless, set_apart
+from airflow_provider_together.training.diagnosis import diagnose as diagnose_pod
 from tests.training.objects import condition, ended, event, pod, waiting
+
+
+def diagnose(seen: Object, events: Iterable[Object] = ()) -> Diagnosis | None:
+    return diagnose_pod(seen, events, main="train")
+
 
 NAME = "train-0-abcde"
 UNSCHEDULED = condition("PodScheduled", "Unschedulable", "0/2 nodes are available: 2 Insufficient gpu.", "False")
@@ -68,16 +75,68 @@ def test_the_container_that_ran_out_of_memory_goes_before_one_that_only_ended() 
 
 def test_an_init_container_counts_as_well() -> None:
     seen = pod(phase="Pending", initContainerStatuses=[{"name": "init", "state": waiting("ErrImagePull", "no such")}])
-    assert str(diagnose(seen)) == "image_pull: ErrImagePull: no such"
+    assert str(diagnose(seen)) == "image_pull of init container 'init': ErrImagePull: no such"
+
+
+def test_a_failed_init_container_is_named() -> None:
+    seen = pod(
+        phase="Failed",
+        state=waiting("PodInitializing"),
+        initContainerStatuses=[{"name": "fetch", "state": ended(4, message="no data", reason="Error")}],
+    )
+    diagnosis = diagnose(seen)
+    assert str(diagnosis) == "non_zero_exit, exit code 4 of init container 'fetch'"
+    assert diagnosis is not None
+    assert diagnosis.printed == ("no data",)
+
+
+def test_the_end_of_a_sidecar_explains_nothing() -> None:
+    seen = pod(phase="Failed", state=ended(3), initContainerStatuses=[{"name": "proxy", "state": ended(143)}])
+    seen["spec"]["initContainers"] = [{"name": "proxy", "restartPolicy": "Always"}]
+    assert str(diagnose(seen)) == "non_zero_exit, exit code 3"
+
+
+def test_a_sidecar_that_cannot_begin_is_named() -> None:
+    seen = pod(phase="Pending", initContainerStatuses=[{"name": "proxy", "state": waiting("ImagePullBackOff")}])
+    seen["spec"]["initContainers"] = [{"name": "proxy", "restartPolicy": "Always"}]
+    assert str(diagnose(seen)) == "image_pull of container 'proxy': ImagePullBackOff"
+
+
+def test_of_two_that_failed_the_main_one_counts_and_another_one_alone_is_named() -> None:
+    beside, own = {"name": "a-proxy", "state": ended(9)}, {"name": "train", "state": ended(3)}
+    assert str(diagnose(pod(phase="Failed", containerStatuses=[beside, own]))) == "non_zero_exit, exit code 3"
+    alone = pod(phase="Failed", containerStatuses=[beside])
+    assert str(diagnose(alone)) == "non_zero_exit, exit code 9 of container 'a-proxy'"
+
+
+def test_what_a_container_printed_stands_apart_line_by_line() -> None:
+    text = set_apart("It ends with:", ["step 1", "1 %\r50 %\r", ""])
+    assert text == "It ends with:\n  | step 1\n  | 50 %\n  | "
+    assert set_apart("It ends with:", []) == ""
 
 
 def test_it_reads_word_exit_code_and_kubernetes_words() -> None:
-    seen = pod(phase="Failed", state=ended(1, message="Traceback:\n  ValueError: no data\n"))
-    assert str(diagnose(seen)) == "non_zero_exit, exit code 1: Traceback: ValueError: no data"
+    seen = pod(phase="Failed", state=ended(128, reason="StartError", message="no such\n program"))
+    assert str(diagnose(seen)) == "non_zero_exit, exit code 128: StartError: no such program"
+
+
+def test_what_the_container_left_is_kept_apart_from_kubernetes_words() -> None:
+    diagnosis = diagnose(pod(phase="Failed", state=ended(1, message="Traceback:\n  ValueError: no data\n")))
+    assert diagnosis is not None
+    assert str(diagnosis) == "non_zero_exit, exit code 1"
+    assert diagnosis.printed == ("Traceback:", "  ValueError: no data")
 
 
 def test_of_a_long_message_the_end_is_kept() -> None:
-    diagnosis = diagnose(pod(phase="Failed", state=ended(1, message="x" * 5000 + " the reason")))
+    diagnosis = diagnose(pod(phase="Failed", state=ended(1, message="x" * 5000 + "\nthe reason")))
+    assert diagnosis is not None
+    first, last = diagnosis.printed
+    assert (first[:2], last) == ("…x", "the reason")
+    assert len(first) < 700
+
+
+def test_of_kubernetes_own_long_words_the_end_is_kept() -> None:
+    diagnosis = diagnose(pod(phase="Failed", state=ended(128, reason="StartError", message="x" * 5000 + " the reason")))
     assert diagnosis is not None
     assert diagnosis.detail.endswith("the reason")
     assert len(diagnosis.detail) < 700

@@ -25,6 +25,7 @@ from airflow_provider_together.training.job_flows import (
     ensure_claim,
     failure_sentence,
     is_cut,
+    last_words_of,
     mark_taken,
     read_tail,
     remove_job,
@@ -98,6 +99,13 @@ class TestStart:
         kubernetes.pods[1] = pod(1, uid=job["metadata"]["uid"], phase="Failed", state=ended(3))
         assert not kubernetes.run(start_job(SPEC)).is_adopted
         assert any("rank 1 on node-1 has failed (non_zero_exit, exit code 3)" in told for told in kubernetes.told)
+
+    def test_the_last_words_of_a_try_that_was_lost_are_told_before_its_log_goes(self, kubernetes: Kubernetes) -> None:
+        job = started_before(kubernetes)
+        kubernetes.pods[1] = pod(1, uid=job["metadata"]["uid"], phase="Failed", state=ended(3))
+        kubernetes.logs["train-1-abcde"] = "2026-01-01T00:00:01Z no more data\n"
+        kubernetes.run(start_job(SPEC))
+        assert "The log of rank 1 ends with:\n  | no more data" in kubernetes.told
 
     def test_a_failure_without_a_trace_is_told_by_the_jobs_reason(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)["status"] = {"conditions": [FAILED]}
@@ -417,11 +425,28 @@ class TestLogs:
 
     def test_of_a_tail_the_last_lines_are_read(self, kubernetes: Kubernetes) -> None:
         kubernetes.logs["p"] = "".join(f"2026-01-01T00:00:01Z {number}\n" for number in range(100))
-        assert kubernetes.run(read_tail("default", Rank(1, pod="p"), lines=2)) == ["98", "99"]
+        assert kubernetes.run(read_tail("default", "p", lines=2)) == ["98", "99"]
 
     def test_of_a_rank_without_a_pod_and_of_a_pod_that_is_gone_there_is_no_tail(self, kubernetes: Kubernetes) -> None:
-        assert kubernetes.run(read_tail("default", Rank(1))) == []
-        assert kubernetes.run(read_tail("default", Rank(1, pod="gone"))) == []
+        assert kubernetes.run(read_tail("default", "")) == []
+        assert kubernetes.run(read_tail("default", "gone")) == []
+
+
+class TestLastWords:
+    def test_those_of_an_init_container_are_read_from_its_own_log(self, kubernetes: Kubernetes) -> None:
+        kubernetes.logs["p"] = "2026-01-01T00:00:01Z no data\n"
+        diagnosis = Diagnosis(Word.NON_ZERO_EXIT, exit_code=4, container="fetch", is_init=True)
+        words = kubernetes.run(last_words_of("default", Rank(1, pod="p", diagnosis=diagnosis)))
+        assert words == "The log of init container 'fetch' of rank 1 ends with:\n  | no data"
+        assert kubernetes.containers == ["fetch"]
+
+    def test_where_the_log_is_gone_what_kubernetes_remembers_is_told(self, kubernetes: Kubernetes) -> None:
+        diagnosis = Diagnosis(Word.NON_ZERO_EXIT, exit_code=4, printed=("no data",))
+        words = kubernetes.run(last_words_of("default", Rank(1, pod="gone", diagnosis=diagnosis)))
+        assert words == "The log of rank 1 ends with:\n  | no data"
+
+    def test_of_a_rank_of_which_nothing_is_known_there_are_none(self, kubernetes: Kubernetes) -> None:
+        assert kubernetes.run(last_words_of("default", Rank(1, pod="gone"))) == ""
 
 
 def state(message: str = "", verdict: JobVerdict = JobVerdict.SUCCEEDED, **changes: Any) -> JobState:

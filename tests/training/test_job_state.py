@@ -119,6 +119,13 @@ def test_within_one_second_the_first_rank_counts_where_nothing_else_does() -> No
     assert state.culprit.number == 0
 
 
+def test_a_rank_whose_init_container_failed_first_is_the_culprit() -> None:
+    fetch = {"name": "fetch", "state": ended(4, at="2026-01-01T00:00:10Z")}
+    early = pod(1, phase="Failed", state=waiting("PodInitializing"), initContainerStatuses=[fetch])
+    state = state_of(pod(0, phase="Failed", state=ended(1, at="2026-01-01T00:00:11Z")), early)
+    assert str(state.culprit) == "rank 1 on node-1 has failed (non_zero_exit, exit code 4 of init container 'fetch')"
+
+
 def test_a_rank_that_kubernetes_stopped_since_another_failed_is_no_culprit() -> None:
     stopped = pod(0, phase="Failed", state=ended(143, at="2026-01-01T00:00:09Z"), deleted="now")
     state = state_of(stopped, pod(1, phase="Failed", state=ended(1)), seen=job(conditions=(FAILED,)))

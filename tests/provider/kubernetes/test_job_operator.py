@@ -116,8 +116,8 @@ class TestEnd:
         run = run_job(cluster_id, ONE_FAILS, deferrable=deferrable)
         text = output()
         assert run.state == "failed"
-        assert re.search(r"rank 1 on gpu-worker-\S+ has failed \(non_zero_exit, exit code 3", text)
-        assert "The log of rank 1 ends with:\nstep 1\nno more data" in text.replace("\\n", "\n")
+        assert re.search(r"rank 1 on gpu-worker-\S+ has failed \(non_zero_exit, exit code 3\)\. It was", text)
+        assert "The log of rank 1 ends with:\n  | step 1\n  | no more data" in text.replace("\\n", "\n")
         assert "[rank 1] no more data" in text
         assert is_clean(kubernetes)
 
@@ -174,6 +174,26 @@ class TestEnd:
         assert "rank 1 on " in text
         assert "waits (image_pull: " in text
         assert is_clean(kubernetes)
+
+    def test_an_init_container_that_fails_is_named_with_the_end_of_its_log(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
+    ) -> None:
+        fetch = {"name": "fetch", "image": "any", "command": python("print('no data')\nraise SystemExit(4)")}
+        template = {"initContainers": [fetch]}
+        run = run_job(cluster_id, ENDLESS, deferrable=deferrable, num_nodes=1, pod_template=template)
+        text = output().replace("\\n", "\n")
+        assert run.state == "failed"
+        assert "has failed (non_zero_exit, exit code 4 of init container 'fetch'). It was removed." in text
+        assert "The log of init container 'fetch' of rank 0 ends with:\n  | no data" in text
+        assert is_clean(kubernetes)
+
+    def test_an_init_container_that_cannot_be_pulled_is_named(
+        self, cluster_id: str, deferrable: bool, output: Callable[[], str]
+    ) -> None:
+        template = {"initContainers": [{"name": "fetch", "image": "registry.invalid/fetch:1", "command": ["true"]}]}
+        parameters = {"deferrable": deferrable, "num_nodes": 1, "pod_template": template, "start_timeout": 2}
+        assert run_job(cluster_id, ENDLESS, **parameters).state == "failed"
+        assert "waits (image_pull of init container 'fetch': " in output()
 
     def test_its_time_is_limited(
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, output: Callable[[], str]
@@ -474,10 +494,15 @@ def test_a_result_that_airflow_refuses_fails_with_the_cause_and_is_not_trained_f
 def test_a_result_that_cannot_be_expanded_over_is_refused_before_the_job_is_removed(
     cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
 ) -> None:
-    parameters: dict[str, Any] = {"cluster_id": cluster_id, "image": "any", "poll_interval": 0.2, "shm_size": None, "num_nodes": 1}
+    parameters: dict[str, Any] = {"image": "any", "poll_interval": 0.2, "shm_size": None, "num_nodes": 1}
     with DAG("expanded", schedule=None) as dag:
         train = GPUClusterJobOperator(
-            task_id="train", command=python("print(1)"), retries=1, retry_delay=timedelta(0), **parameters
+            task_id="train",
+            cluster_id=cluster_id,
+            command=python("print(1)"),
+            retries=1,
+            retry_delay=timedelta(0),
+            **parameters,
         )
         EmptyOperator.partial(task_id="next").expand(doc=train.output)
     assert run_dag(dag).states["train"] == "failed"
