@@ -13,10 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_together.api.naming import deployment_id
+from airflow_provider_together.api.naming import deployment_id, printable
 from airflow_provider_together.exceptions import TogetherError
 
 if TYPE_CHECKING:
@@ -26,14 +27,35 @@ if TYPE_CHECKING:
 DEFAULT_CONNECTION = "together_default"
 
 
+#: Exit statuses as a shell shows them for a program that a signal ends: SIGPIPE, SIGINT.
+_PIPE_CLOSED, _INTERRUPTED = 141, 130
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run the command line.
 
     :param arguments: without the program's name; None takes the process's own.
-    :returns: exit status: 0 done, 1 failed, 2 refused before anything was done.
+    :returns: exit status: 0 done, 1 failed, 2 refused before anything was done, 130 interrupted, 141 if the
+        reader of the output has closed it.
     """
-    raw = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name beyond the terminal's alphabet is no reason to fail
+    try:
+        status = _main(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has enough; the interpreter must not write again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        print("together-airflow: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    return status
+
+
+def _main(raw: list[str]) -> int:
     if raw[:1] == ["emulate"]:
         from airflow_provider_together.emulator.__main__ import main as emulate  # noqa: PLC0415
 
@@ -119,8 +141,9 @@ def _list(parsed: argparse.Namespace) -> int:
         return 0
     rows = [("CLUSTER ID", "NAME", "STATUS", "GPUS", "TYPE", "REGION")]
     rows += [(c.cluster_id, c.cluster_name, c.status, str(c.num_gpus or ""), c.gpu_type, c.region) for c in clusters]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 

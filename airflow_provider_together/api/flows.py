@@ -413,7 +413,8 @@ def _find_volume(dialect: Dialect, volume_name: str) -> Flow[SharedVolume | None
 
 
 def _wanted(spec: ClusterSpec) -> str:
-    days = f" for {spec.duration_days} days" if spec.duration_days is not None else ""
+    unit = "day" if spec.duration_days == 1 else "days"
+    days = f" for {spec.duration_days} {unit}" if spec.duration_days is not None else ""
     return (
         f"cluster {spec.cluster_name!r}: {spec.num_gpus} x {spec.gpu_type} in {spec.region}, {spec.billing_type}{days}"
     )

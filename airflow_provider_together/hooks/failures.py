@@ -25,6 +25,6 @@ def task_failures() -> Iterator[None]:
     try:
         yield
     except PermanentError as error:
-        raise AirflowFailException(str(error)) from error
+        raise AirflowFailException(str(error)) from None  # the sentence says it all: a reader needs no second traceback
     except TogetherError as error:
-        raise AirflowException(str(error)) from error
+        raise AirflowException(str(error)) from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.client import Sleep
+from airflow_provider_together.api.naming import printable
 from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, sweep
 from airflow_provider_together.hooks.registry import Registry, known_deployment, standing_of
 
@@ -76,8 +77,8 @@ def report(findings: Sequence[Finding], *, now: float, price: float | None = Non
     :param price: of one GPU for an hour, if known.
     """
     lines = [
-        f"{finding.fate}: {finding.cluster.cluster_name or 'without a name'} ({finding.cluster.cluster_id}, "
-        f"{finding.cluster.status or 'status unknown'}, {finding.num_gpus} GPUs): {finding.why}"
+        f"{finding.fate}: {printable(finding.cluster.cluster_name) or 'without a name'} ({finding.cluster.cluster_id}, "
+        f"{printable(finding.cluster.status) or 'status unknown'}, {finding.num_gpus} GPUs): {finding.why}"
         for finding in findings
     ]
     counts = ", ".join(f"{sum(f.fate is fate for f in findings)} {fate}" for fate in Fate)

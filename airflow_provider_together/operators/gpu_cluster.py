@@ -408,7 +408,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         if outcome.verdict is Verdict.REFUSED:
             raise error
         # A retry makes a new cluster, so it may help even where this cluster is lost.
-        raise AirflowException(str(error)) from error
+        raise AirflowException(str(error)) from None
 
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
         from airflow_provider_together.operators.memory import forget_cluster  # noqa: PLC0415 - for a task only

@@ -149,7 +149,7 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
             return self.poke(context)
         except AirflowException as error:
             if self.soft_fail or self.never_fail:
-                raise AirflowSkipException(str(error)) from error
+                raise AirflowSkipException(str(error)) from None
             raise
 
     def _log_note(self, note: Note) -> None:
@@ -162,8 +162,8 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
             return False
         error = outcome.failure()
         if outcome.verdict is Verdict.TIMED_OUT:
-            raise AirflowSensorTimeout(str(error)) from error
-        raise AirflowFailException(str(error)) from error
+            raise AirflowSensorTimeout(str(error)) from None
+        raise AirflowFailException(str(error)) from None
 
     def _defer(self) -> None:
         defer(

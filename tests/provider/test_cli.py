@@ -125,3 +125,35 @@ def deployment_of_tests() -> str:
     from airflow.models.variable import Variable
 
     return str(Variable.get(DEPLOYMENT_VARIABLE))
+
+
+def test_a_pipe_that_closes_is_no_failure_to_tell_of(emulator: Emulator, api: str) -> None:
+    """As `clusters list | head -0` does it."""
+    environment = {**os.environ, "AIRFLOW_CONN_TOGETHER_DEFAULT": emulator.connection(api=api)}
+    command = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            [*command, "clusters", "list"],
+            env=environment,
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr
+    assert b"Broken" not in done.stderr
+
+
+def test_a_name_beyond_the_terminals_alphabet_is_shown_all_the_same(emulator: Emulator, api: str) -> None:
+    TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": "größe"}))
+    environment = {
+        **os.environ,
+        "AIRFLOW_CONN_TOGETHER_DEFAULT": emulator.connection(api=api),
+        "PYTHONIOENCODING": "ascii",
+    }
+    command = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
+    done = subprocess.run([*command, "clusters", "list"], env=environment, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, b"gr??e" in done.stdout or b"gr?" in done.stdout) == (0, True)

@@ -47,7 +47,16 @@ def test_every_public_module_of_those_kinds_is_named() -> None:
         modules = {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)}
         helpers = {
             f"airflow_provider_together.operators.{name}"
-            for name in ("base", "deletion", "kubernetes_pod", "mapping", "memory", "waiting")
+            for name in (
+                "base",
+                "deletion",
+                "kubernetes_pod",
+                "mapping",
+                "memory",
+                "return_value",
+                "surroundings",
+                "waiting",
+            )
         }
         assert modules - helpers <= named
 
