@@ -149,7 +149,7 @@ def test_the_intent_names_the_cluster_and_what_it_will_be(dialect: Dialect) -> N
     assert isinstance(intent, Intent)
     assert isinstance(created, Created)
     assert intent.cluster_name == "train"
-    assert intent.message == "Asking for cluster 'train': 8 x H100_SXM in us-central-8, ON_DEMAND for 1 days."
+    assert intent.message == "Asking for cluster 'train': 8 x H100_SXM in us-central-8, ON_DEMAND for 1 day."
     assert created.cluster is not None
     assert created.cluster.cluster_id == "c-9"
 

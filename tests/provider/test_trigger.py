@@ -86,7 +86,8 @@ def test_it_fires_once_when_the_cluster_is_ready(cluster_id: str) -> None:
 
 def test_the_event_holds_ids_and_words_only(cluster_id: str) -> None:
     (event,) = events(GPUClusterTrigger(cluster_id, poll_interval=0.05))
-    assert set(event) == {"cluster_id", "verdict", "status"}
+    assert set(event) == {"cluster_id", "verdict", "status", "error"}
+    assert event["error"] == ""
 
 
 def test_it_never_blocks_the_event_loop(cluster_id: str) -> None:
