@@ -301,14 +301,16 @@ class DeleteGPUClusterOperator(TogetherOperator):
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
 
         made = _values(context["ti"].xcom_pull(task_ids=self._creates(context), key="cluster_id"))
-        # What another task of this run has returned was not written by hand.
-        if cluster_id in made or hasattr(self._as_written.get("cluster_id"), "iter_references"):
+        if cluster_id in made:
             return
         named = self.run_flow(flows.find_by_name(self.hook.client.dialect, cluster_id))
         if named:
             ids = ", ".join(cluster.cluster_id for cluster in named)
             fault = f"cluster_id={cluster_id!r} is the name of cluster {ids}: give cluster_name={cluster_id!r}"
             raise SpecError([fault])
+        # What another task of this run has returned was not written by hand.
+        if hasattr(self._as_written.get("cluster_id"), "iter_references"):
+            return
         fault = (
             f"cluster_id={cluster_id!r} is unknown to Together, and no task of this run has made such a cluster: "
             f"check the id, and whether connection {self.together_conn_id!r} is that of the cluster's project"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, XComArg, task
 
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
@@ -93,6 +93,15 @@ def test_the_name_of_a_live_cluster_is_no_id(
     assert len(emulator.alive()) == 1
     told = capsys.readouterr().out
     assert f"'training' is the name of cluster {cluster_id}: give cluster_name='training'" in told
+
+
+def test_the_name_of_a_live_cluster_is_no_id_either_if_another_task_has_given_it(emulator: Emulator) -> None:
+    with DAG("name_as_id", schedule=None) as dag:
+        create = CreateGPUClusterOperator(task_id="create", **CLUSTER)
+        name: Any = XComArg(create, key="cluster_name")
+        DeleteGPUClusterOperator(task_id="delete", cluster_id=name, poll_interval=0.05)
+    assert run_dag(dag).states["delete"] == "failed"
+    assert len(emulator.alive()) == 1
 
 
 @pytest.mark.parametrize("word", [None, "", "creat"])
