@@ -117,6 +117,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
     ) -> None:
         check_literals(self.all_parameter_kinds(), kwargs)  # before the parent takes what is empty for not given
         given = [name for name in _WAYS_TO_A_CLUSTER if kwargs.pop(name, None) is not None]
+        environment = kwargs.get("env_vars")
         super().__init__(
             kubernetes_conn_id=None,
             config_file=None,
@@ -124,6 +125,10 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
             log_pod_spec_on_failure=log_pod_spec_on_failure,
             **kwargs,
         )
+        if isinstance(environment, Mapping):
+            self.env_vars = dict(
+                environment
+            )  # as newer parents leave it: older ones make objects of it, numbers and all
         if given:
             raise SpecError([f"{name} is wrong here: cluster_id leads to the cluster; leave it out" for name in given])
         self.cluster_id = cast("str", cluster_id)
