@@ -512,7 +512,8 @@ class GPUClusterJobOperator(TogetherOperator):
         if state.verdict is JobVerdict.SUCCEEDED:
             result = parse_result(state.result)
             # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
-            store_return_value(self, self._ti, result, job=f"Job {name}")
+            remedy = "delete the job to have it made anew"
+            store_return_value(self, self._ti, result, job=f"Job {name}", remedy=remedy)
             if job_flows.is_cut(state):
                 self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
             self.log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))

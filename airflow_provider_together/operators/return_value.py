@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
 
-def store_return_value(operator: BaseOperator, ti: Any, value: Any, *, job: str) -> None:
+def store_return_value(operator: BaseOperator, ti: Any, value: Any, *, job: str, remedy: str) -> None:
     """
     Store what ``execute`` will return, while the job that has left it can still be found by a retry.
 
     :param value: a result; None for nothing.
     :param job: how messages name the job.
+    :param remedy: what messages advise to those who cannot make Airflow accept the value.
     :raises AirflowException: if Airflow refuses the value, with the cause and what to do.
     """
     refusal, cause = _refusal(operator, ti, value), None
@@ -33,7 +34,7 @@ def store_return_value(operator: BaseOperator, ti: Any, value: Any, *, job: str)
     if refusal:
         message = (
             f"{job} has succeeded, but Airflow refuses its result: {refusal}. The job is kept, so a retry does not "
-            "train again; delete the job to have it made anew."
+            f"train again; {remedy}."
         )
         raise AirflowException(message) from cause
 

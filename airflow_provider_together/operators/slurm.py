@@ -480,6 +480,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
         :raises AirflowException: if it was not well.
         """
+        from airflow_provider_together.operators.return_value import store_return_value  # noqa: PLC0415 - for a task
+
         if ending.state == slurm.UNREACHABLE:
             message = f"{ending.sentence(job.job_id)} It goes on; a retry of this task follows it."
             raise AirflowException(message)
@@ -488,8 +490,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
         value = None
         if ending.is_success:
             value = self._await(hook.result(job, deadline=time.time() + _START_SECONDS))
-            if value is not None and self.do_xcom_push:
-                context["ti"].xcom_push(key="return_value", value=value)
+            remedy = "with do_xcom_push=False a retry passes without the result"
+            store_return_value(self, context["ti"], value, job=str(job), remedy=remedy)
         self._own = None
         if ending.state != slurm.CLUSTER_GONE and self._background is not None:
             wait([self._background.start(hook.conclude(job))], timeout=_KILL_SECONDS)

@@ -84,6 +84,25 @@ def test_an_exit_code_fails_the_task_and_is_told(
 
 
 @both_modes
+def test_a_result_that_airflow_refuses_fails_with_the_cause_and_is_not_trained_for_again(
+    site: Site, deferrable: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(site.jobs())
+    run = train(
+        script='echo done >"$TOGETHER_RESULT_PATH"',
+        multiple_outputs=True,
+        deferrable=deferrable,
+        retries=1,
+        retry_delay=timedelta(0),
+    )
+    output = "".join(capfd.readouterr())
+    assert run.state == "failed"
+    assert "refuses its result: multiple_outputs=True needs a JSON object, not str" in output
+    assert "which an earlier try of this task has submitted" in output
+    assert len(site.jobs()[before:]) == 1
+
+
+@both_modes
 def test_both_sides_pass_the_jump_host_and_log_in_once(site: Site, deferrable: bool) -> None:
     before = [site.logins("jump"), site.forwarded(), site.logins("login")]
     assert train(script="sleep 1", deferrable=deferrable).state == "success"

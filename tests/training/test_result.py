@@ -17,6 +17,7 @@ from airflow_provider_together.training.result import parse_result
         (" \n", None),
         ('{"loss": 0.5}', {"loss": 0.5}),
         ("7", 7),
+        ("[-9223372036854775808, 18446744073709551615]", [-(2**63), 2**64 - 1]),
         ("null", None),
         ("done", "done"),
         ("{broken", "{broken"),
@@ -28,7 +29,17 @@ def test_a_result_is_the_value_where_it_is_json_and_else_the_text(text: str, res
 
 
 @pytest.mark.parametrize(
-    "text", ['{"loss": NaN}', "[Infinity, -Infinity]", "1e999", '{"name": "\\ud800"}', "9" * 4300 + "9", "[" * 100_000]
+    "text",
+    [
+        '{"loss": NaN}',
+        "[Infinity, -Infinity]",
+        "1e999",
+        '{"name": "\\ud800"}',
+        "18446744073709551616",
+        '{"seeds": [-9223372036854775809]}',
+        "9" * 4300 + "9",
+        "[" * 100_000,
+    ],
 )
 def test_what_airflow_cannot_keep_stays_text(text: str) -> None:
     assert parse_result(text) == text
