@@ -137,6 +137,11 @@ class ClusterName:
         """Whether this is a name of a cluster for that owner, made by any of its tries."""
         return self.deployment == owner.deployment and self.owner_digest == owner.digest
 
+    def has_owner_of(self, other: str) -> bool:
+        """Whether another name is one of ours, and of the same owner."""
+        name = ClusterName.parse(other)
+        return name is not None and name.owner_digest == self.owner_digest
+
     def __str__(self) -> str:
         end = _OPEN_END if self.end_of_life is None else self.end_of_life.strftime(_END_FORMAT)
         parts = (_PREFIX, self.deployment, self.words, self.owner_digest, end)

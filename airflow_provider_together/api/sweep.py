@@ -66,6 +66,18 @@ class AskOwner(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable(Note):
+    """
+    Together's list has an entry without an id.
+
+    :param name: what it is named; empty if it has no name either.
+    """
+
+    message: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """
     One cluster, its fate and the reason.
@@ -105,7 +117,7 @@ def sweep(  # noqa: PLR0913 - each is a setting of its own
     """
     clusters = yield from dialect.list_clusters()
     for name in clusters.unreadable:
-        yield Note(f"An entry of Together's list, named {name!r}, has no id, so that it cannot be judged.")
+        yield Unreadable(f"An entry of Together's list, named {name!r}, has no id, so that it cannot be judged.", name)
     present = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
 
     def judge(cluster: Cluster) -> Flow[Finding]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.client import Sleep
 from airflow_provider_together.api.naming import printable
-from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, sweep
+from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, Unreadable, sweep
 from airflow_provider_together.hooks.registry import Registry, known_deployment, standing_of
 
 if TYPE_CHECKING:
@@ -45,10 +45,14 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     :param sleep: waits that many seconds.
     """
 
+    unreadable: list[str] = []
+
     def take(note: Note) -> Standing | None:
         if isinstance(note, AskOwner):
             entry = None if entries is None or note.name is None else entries.entry_for(note.name)
             return None if entry is None else standing_of(entry)
+        if isinstance(note, Unreadable):
+            unreadable.append(note.name)
         say(note.message)
         return None
 
@@ -65,7 +69,7 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     )
     findings = hook.client.run(flow, note=take, sleep=sleep)
     if entries is not None:
-        _forget(entries, findings)
+        _forget(entries, findings, unreadable)
     return findings
 
 
@@ -101,9 +105,15 @@ def _saved(findings: Sequence[Finding], now: float, price: float | None) -> list
     return [f"What {verb} saved: {gpus} GPU-hours an hour{cost}{rest}."]
 
 
-def _forget(entries: Registry, findings: Sequence[Finding]) -> None:
-    """Remove the entries of owners none of whose clusters is left."""
-    left = {f.name.owner_digest for f in findings if f.name is not None and f.fate is not Fate.DELETED}
-    for finding in findings:
-        if finding.fate is Fate.DELETED and finding.name is not None and finding.name.owner_digest not in left:
-            entries.forget(finding.name)
+def _forget(entries: Registry, findings: Sequence[Finding], unreadable: Sequence[str]) -> None:
+    """
+    Remove the entries of owners none of whose clusters is left.
+
+    :param unreadable: names of what the sweep could not judge; one without a name may be anybody's.
+    """
+    left = [finding.cluster.cluster_name for finding in findings if finding.fate is not Fate.DELETED]
+    left += unreadable
+    gone = [finding.name for finding in findings if finding.fate is Fate.DELETED and finding.name is not None]
+    for name in gone:
+        if "" not in unreadable and not any(name.has_owner_of(other) for other in left):
+            entries.forget(name)

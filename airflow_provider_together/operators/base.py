@@ -119,27 +119,30 @@ class TogetherOperator(CheckedOperator, BaseOperator):
         """Push the address behind the button of the UI."""
         context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(cluster_id))
 
-    def forget_owner(self, cluster_name: str) -> None:
+    def forget_owner(self, cluster_name: str) -> list[str]:
         """
         Remove the registry's entry of a name whose cluster is gone, unless its owner has another one.
 
         The sweep finds that other one by the same entry. A name that is not ours has none.
+
+        :returns: the names in Together's list that have no id, each of which may be such another one.
         """
         from airflow_provider_together.api.naming import ClusterName  # noqa: PLC0415 - for a task only
         from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
 
         name = ClusterName.parse(cluster_name)
         if name is None:
-            return
+            return []
         try:
             clusters = self.hook.list_gpu_clusters()
         except TogetherError as error:
             self.log.info("%s The entry of its owner stays until the next sweep.", error)
-            return
-        living = [cluster.cluster_name for cluster in clusters if cluster.phase.has_to_be_deleted]
-        names = [ClusterName.parse(other) for other in (*living, *clusters.unreadable)]
-        if all(other is None or other.owner_digest != name.owner_digest for other in names):
+            return []
+        hidden = [other for other in clusters.unreadable if name.has_owner_of(other)]
+        living = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
+        if not hidden and not any(name.has_owner_of(cluster.cluster_name) for cluster in living):
             registry().forget(name)
+        return hidden
 
     def send_while_busy(self, call: Call[T], *, timeout: float, billed: str, poll_interval: float = 10.0) -> T:
         """

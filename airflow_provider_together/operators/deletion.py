@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import state_store
-from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.exceptions import MalformedAnswerError, NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
 from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TogetherOperator
@@ -408,4 +408,9 @@ class DeleteGPUClusterOperator(TogetherOperator):
             except NotFoundError:
                 continue
             self.log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)
-        self.forget_owner(cluster_name)
+        if hidden := self.forget_owner(cluster_name):
+            message = (
+                f"Cluster {outcome.cluster_id} is gone, but Together's list has an entry named {hidden[0]!r} without an "
+                "id, which may be another cluster of the same task. A retry looks for it."
+            )
+            raise MalformedAnswerError(message)

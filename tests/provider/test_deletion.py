@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, XComArg, task
 
+from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.hooks.together import TogetherHook
@@ -39,6 +41,20 @@ def refuse(emulator: Emulator, route: str, status: int, times: int | None) -> No
 
 def delete(**parameters: Any) -> Run:
     return run_task(DeleteGPUClusterOperator, **{"poll_interval": 0.05, **parameters})
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_it_is_no_success_while_the_same_task_may_have_another_cluster_that_has_no_id(
+    emulator: Emulator, deferrable: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = run_task(CreateGPUClusterOperator, **CLUSTER)
+    name = ClusterName.parse(made.value("task", "cluster_name"))
+    assert name is not None
+    hidden = str(replace(name, end_of_life=datetime(2030, 1, 1, tzinfo=UTC)))
+    emulator.inject(Fault(route="list_clusters", status=200, body={"clusters": [{"cluster_name": hidden}]}, times=None))
+    run = delete(cluster_id=made.value("task"), deferrable=deferrable)
+    assert (run.state, emulator.alive()) == ("failed", [])
+    assert f"an entry named {hidden!r} without an id" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("status", [400, 409, 423])

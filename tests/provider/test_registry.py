@@ -215,6 +215,21 @@ def test_a_sweep_deletes_the_cluster_of_a_run_that_is_over(emulator: Emulator, m
         assert registry().entry(digest) is None
 
 
+@pytest.mark.parametrize("hidden", ["another of the same task", "one without a name"])
+def test_a_sweep_remembers_whose_a_cluster_may_be_that_has_no_id(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    made = run_create()
+    cluster = {"cluster_id": made.value("create"), "cluster_name": made.value("create", "cluster_name")}
+    entry = {"cluster_name": cluster["cluster_name"]} if hidden == "another of the same task" else {"status": "READY"}
+    emulator.inject(Fault(route="list_clusters", status=200, body={"clusters": [cluster, entry]}))
+    assert fates(run_sweep()) == {made.value("create"): "deleted"}
+    with as_a_command(monkeypatch):
+        name = ClusterName.parse(cluster["cluster_name"])
+        assert name is not None
+        assert registry().entry(name.owner_digest) is not None
+
+
 def test_a_sweep_only_tells_unless_it_is_told_to_delete(emulator: Emulator) -> None:
     made = run_create()
     assert fates(run_sweep(delete=False)) == {made.value("create"): "forgotten"}

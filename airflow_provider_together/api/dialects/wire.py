@@ -63,8 +63,8 @@ def read_list(key: str, read: Callable[[Any], M], *, name: str) -> Callable[[Any
     """
     Return a reader for ``{key: [...]}``.
 
-    ``{}`` is an empty list, as protobuf's JSON writes one. Any other object without the list says nothing, and neither
-    does one page of several: whoever concludes from a list that something is absent must not do so because of that.
+    ``{}`` is an empty list, as protobuf's JSON writes one, and so is a page without entries after which none follows. Any
+    other object without the list says nothing, and neither does one page of several: whoever concludes from a list that something is absent must not do so because of that.
 
     :param name: the field of an entry that holds its name.
     """
@@ -76,7 +76,7 @@ def read_list(key: str, read: Callable[[Any], M], *, name: str) -> Callable[[Any
             message = f"it is one page of several ({token} is set)"
             raise MalformedAnswerError(message)
         entries = fields.get(key)
-        if entries is None and not any(fields.values()):
+        if entries is None and all(name == key or _is_about_pages(name) for name in fields):
             return Listing()
         if not isinstance(entries, list):
             message = f"the answer has no list {key!r}"
@@ -100,12 +100,20 @@ def _name_of(entry: Any, field: str) -> str:
 def _next_page(fields: Mapping[str, Any]) -> str:
     """Return the name of the field that says that another page follows; empty if there is none."""
     for name, value in fields.items():
-        plain = name.replace("_", "").lower()
+        plain = _plain_name(name)
         if plain in _NEXT_PAGE_FIELDS and value:
             return name
         if plain in _PAGE_OBJECTS and isinstance(value, dict) and (inner := _next_page(value)):
             return f"{name}.{inner}"
     return ""
+
+
+def _is_about_pages(name: str) -> bool:
+    return _plain_name(name) in _NEXT_PAGE_FIELDS | _PAGE_OBJECTS
+
+
+def _plain_name(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def read_cluster(body: Any, **known: Any) -> Cluster:

@@ -142,6 +142,8 @@ SAYS_NOTHING: list[Any] = [
     {"object": "list", "total": 3},
     {"clusters": {}},
     {"clusters": None, "total": 2},
+    {"items": []},
+    {"error": None},
     {"clusters": [], "next_page_token": "p2"},
     {"clusters": [], "nextPageToken": "p2"},
     {"clusters": [], "has_more": True},
@@ -162,6 +164,7 @@ SAYS_THERE_IS_NOTHING: list[Any] = [
     {"clusters": None},
     {"clusters": []},
     {"clusters": None, "next_page_token": "", "has_more": False},
+    {"nextPageToken": "", "pagination": {}},
     {"clusters": [], "meta": {"pagination": {"next_cursor": None}}, "object": "list"},
 ]
 
