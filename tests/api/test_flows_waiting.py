@@ -21,6 +21,7 @@ from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.exceptions import (
     NotFoundError,
     PermissionDeniedError,
+    RequestRefusedError,
     ServerError,
     SpecError,
     TogetherError,
@@ -149,6 +150,14 @@ def test_a_cluster_that_lives_on_after_a_stray_404_is_asked_to_go_again(
     script = Script(answers)
     assert script.drive(delete_and_prove(dialect, gone_wait())).verdict is Verdict.GONE
     assert script.requests[:5] == ["DELETE", "GET", "GET", "GET", "DELETE"]
+
+
+def test_a_deletion_that_is_refused_when_asked_again_is_told_with_the_words(dialect: Dialect) -> None:
+    live = cluster_with(status="Ready")
+    script = Script([NOT_FOUND, *[live, live, live, RequestRefusedError("is being resized", status=409)] * 100])
+    look = script.drive(delete_and_prove(dialect, gone_wait(deadline=1200.0)))
+    assert (look.verdict, look.error) == (Verdict.TIMED_OUT, "is being resized")
+    assert len(script.requests) < 400
 
 
 def test_a_delete_is_asked_for_until_it_is_accepted(dialect: Dialect) -> None:

@@ -2,7 +2,7 @@
 Takes each safeguard out of a copy of the package, and lets the tests that are named beside it run on that copy.
 
 The checkout is never touched. A safeguard is proved if its tests pass on the package as it is, and if each of the
-named files has a test that fails without it.
+named files, or single tests, fails without it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COPIED = (
     "tests/truth",
     "pyproject.toml",
 )
-#: Seconds after which a run of tests is given up: without a safeguard a flow may never end.
+#: Seconds a named file or test after which a run is given up: without a safeguard a flow may never end.
 _PATIENCE = 120.0
 
 
@@ -44,7 +44,7 @@ class MutationError(Exception):
 
 def unproved(safeguard: Safeguard, *, base: Path) -> list[str]:
     """
-    Return the named files of tests that pass although the safeguard is gone.
+    Return the named tests that pass although the safeguard is gone.
 
     :param base: a prepared copy, see :func:`prepared`.
     :raises MutationError: if the tests do not run at all.
@@ -53,7 +53,7 @@ def unproved(safeguard: Safeguard, *, base: Path) -> list[str]:
         root = Path(folder) / "copy"
         shutil.copytree(base, root)  # times of files included, so that what is compiled already stays valid
         (root / PACKAGE / safeguard.module).write_text(without(safeguard), encoding="utf-8")
-        failed = failing_files(root, safeguard.tests)
+        failed = failing(root, safeguard.tests)
     return [name for name in safeguard.tests if name not in failed]
 
 
@@ -72,13 +72,15 @@ def without(safeguard: Safeguard) -> str:
 
 
 def failing_baseline(*, base: Path) -> set[str]:
-    """Return the named files of tests that fail on the package as it is."""
-    return failing_files(base, sorted({name for safeguard in SAFEGUARDS for name in safeguard.tests}))
+    """Return the named tests that fail on the package as it is."""
+    return failing(base, sorted({name for safeguard in SAFEGUARDS for name in safeguard.tests}))
 
 
-def failing_files(root: Path, names: Iterable[str]) -> set[str]:
+def failing(root: Path, names: Iterable[str]) -> set[str]:
     """
-    Run files of tests below a root, and return those in which a test fails.
+    Run tests below a root, and return those that fail.
+
+    :param names: of files, each of which fails with any of its tests, or of single tests.
 
     :raises MutationError: if they do not run at all.
     """
@@ -89,14 +91,15 @@ def failing_files(root: Path, names: Iterable[str]) -> set[str]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         run = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=_PATIENCE * len(names), check=False
         )
     except subprocess.TimeoutExpired:
         return set(names)  # a flow that never ends is noticed, too
     if run.returncode not in {0, 1}:
         message = f"the tests do not run: {run.stdout}{run.stderr}"
         raise MutationError(message)
-    return set(re.findall(r"^(?:FAILED|ERROR) ([^:\s]+)", run.stdout, re.MULTILINE))
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
+    return {name for name in names if any(f"{test}[".startswith((f"{name}[", f"{name}:")) for test in failed)}
 
 
 @contextmanager
