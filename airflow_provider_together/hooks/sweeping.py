@@ -44,7 +44,6 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     :param say: gets what happens, sentence by sentence.
     :param sleep: waits that many seconds.
     """
-
     unreadable: list[str] = []
 
     def take(note: Note) -> Standing | None:

@@ -410,7 +410,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
             self.log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)
         if hidden := self.forget_owner(cluster_name):
             message = (
-                f"Cluster {outcome.cluster_id} is gone, but Together's list has an entry named {hidden[0]!r} without an "
-                "id, which may be another cluster of the same task. A retry looks for it."
+                f"Cluster {outcome.cluster_id} is gone, but Together's list has an entry named {hidden[0]!r} without "
+                "an id, which may be another cluster of the same task. A retry looks for it."
             )
             raise MalformedAnswerError(message)

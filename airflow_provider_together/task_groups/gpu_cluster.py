@@ -82,6 +82,8 @@ class GPUClusterTaskGroup(TaskGroup):
     :param deferrable: whether all waiting is done in the triggerer; by default it is.
     :param poll_interval: seconds between two looks.
     :param timeout: seconds (or a timedelta) to wait for READY at the most.
+    :param delete_reserved: whether a ``RESERVED`` or ``SCHEDULED_CAPACITY`` cluster is deleted, too, before its paid
+        time is over.
     :param delete_volumes: whether volumes that are attached to the cluster go with it, with all data on them.
     :param trigger_rule: of the first task of the block: when it begins, by what comes before it.
     :param options: the other parameters of Airflow's ``TaskGroup``, and those of
@@ -98,6 +100,7 @@ class GPUClusterTaskGroup(TaskGroup):
         deferrable: bool = _NOT_GIVEN,
         poll_interval: float = _NOT_GIVEN,
         timeout: float | timedelta = _NOT_GIVEN,
+        delete_reserved: bool = _NOT_GIVEN,
         delete_volumes: bool = _NOT_GIVEN,
         trigger_rule: str = _NOT_GIVEN,
         **options: Any,
@@ -106,16 +109,16 @@ class GPUClusterTaskGroup(TaskGroup):
         if cluster is not _NOT_GIVEN:
             if cluster is None or (isinstance(cluster, str) and not cluster.strip()):
                 raise SpecError([f"cluster={cluster!r} is no id: give the id of a live cluster, or leave it out"])
-            if options:
-                fault = (
-                    f"cluster={cluster!r} lives already, so that {', '.join(sorted(options))} cannot be chosen any more"
-                )
+            not_ours = {**options, **_given(delete_reserved=delete_reserved, delete_volumes=delete_volumes)}
+            if not_ours:
+                fault = f"cluster={cluster!r} lives already, so that {', '.join(sorted(not_ours))} cannot be chosen"
                 raise SpecError([f"{fault}: leave out either"])
         super().__init__(group_id=group_id, **of_group)
         self._adopted = cluster
         self._common = _given(together_conn_id=together_conn_id, deferrable=deferrable)
         self._poll_interval = poll_interval
         self._timeout = timeout
+        self._reserved = _given(delete_reserved=delete_reserved)
         self._delete_volumes = delete_volumes
         self._beginning = _given(trigger_rule=trigger_rule)
         self._options = options
@@ -199,6 +202,7 @@ class GPUClusterTaskGroup(TaskGroup):
             trigger_rule=TriggerRule.ALL_SUCCESS,  # a setup can have no other
             wait_for_completion=True,
             **self._waiting(),
+            **self._reserved,
             **_given(poll_interval=self._poll_interval, timeout=self._timeout),
             **self._options,
         )
@@ -213,6 +217,7 @@ class GPUClusterTaskGroup(TaskGroup):
             **_WHATEVER_WAS_BEFORE,  # a cluster that is not needed any more waits for nothing
             **retries,
             **self._waiting(),
+            **self._reserved,
             **_given(poll_interval=self._poll_interval, delete_volumes=self._delete_volumes),
         )
 

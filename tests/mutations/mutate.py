@@ -89,9 +89,10 @@ def failing(root: Path, names: Iterable[str]) -> set[str]:
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", *until, *names]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    patience = _PATIENCE * len(names)
     try:
         run = subprocess.run(
-            command, cwd=root, env=environment, capture_output=True, text=True, timeout=_PATIENCE * len(names), check=False
+            command, cwd=root, env=environment, capture_output=True, text=True, timeout=patience, check=False
         )
     except subprocess.TimeoutExpired:
         return set(names)  # a flow that never ends is noticed, too

@@ -133,17 +133,21 @@ def test_a_teardown_knows_a_reservation_of_the_users_own_name(emulator: Emulator
     assert counts(emulator) == (1, 1)
 
 
-def test_the_teardown_of_a_block_leaves_a_reservation_alive(emulator: Emulator) -> None:
+@pytest.mark.parametrize("delete_reserved", [False, True])
+def test_the_teardown_of_a_block_leaves_a_reservation_alive_unless_the_user_says_otherwise(
+    emulator: Emulator, delete_reserved: bool
+) -> None:
     @task
     def train(cluster_id: str) -> str:
         return cluster_id
 
     dag = DAG("block_of_reservation", schedule=None)
-    with dag, GPUClusterTaskGroup("h100", deferrable=False, **RESERVED) as cluster:
+    options = {**RESERVED, "deferrable": False, "poll_interval": 0.05, "delete_reserved": delete_reserved}
+    with dag, GPUClusterTaskGroup("h100", **options) as cluster:
         train(cluster.cluster_id)
     run = run_dag(dag)
     assert run.states["h100.delete"] == "success"
-    assert counts(emulator) == (1, 1)
+    assert counts(emulator) == (1, 0 if delete_reserved else 1)
 
 
 def test_a_teardown_finds_the_reservation_of_a_request_whose_answer_was_lost(

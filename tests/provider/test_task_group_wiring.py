@@ -232,3 +232,10 @@ def test_an_empty_id_of_a_cluster_makes_no_cluster(cluster: Any) -> None:
 def test_an_existing_cluster_cannot_be_described_anew() -> None:
     with DAG("wired", schedule=None), pytest.raises(SpecError, match="so that num_gpus, region cannot be chosen"):
         GPUClusterTaskGroup("h100", cluster="c-1", num_gpus=8, region="us-central-8")
+
+
+@pytest.mark.parametrize("name", ["delete_reserved", "delete_volumes"])
+def test_what_is_left_alive_in_the_end_has_no_say_in_what_is_deleted(name: str) -> None:
+    options: dict[str, Any] = {name: True}
+    with DAG("wired", schedule=None), pytest.raises(SpecError, match=f"so that {name} cannot be chosen"):
+        GPUClusterTaskGroup("h100", cluster="c-1", **options)

@@ -63,8 +63,9 @@ def read_list(key: str, read: Callable[[Any], M], *, name: str) -> Callable[[Any
     """
     Return a reader for ``{key: [...]}``.
 
-    ``{}`` is an empty list, as protobuf's JSON writes one, and so is a page without entries after which none follows. Any
-    other object without the list says nothing, and neither does one page of several: whoever concludes from a list that something is absent must not do so because of that.
+    ``{}`` is an empty list, as protobuf's JSON writes one, and so is a page without entries after which none follows.
+    Any other object without the list says nothing, and neither does one page of several: whoever concludes from a list
+    that something is absent must not do so because of that.
 
     :param name: the field of an entry that holds its name.
     """
