@@ -107,7 +107,8 @@ class GPUClusterJobOperator(TogetherOperator):
     :param env_vars: environment of the container. They can be read in Airflow's UI: values from Kubernetes' Secrets
         belong into ``pod_template``.
     :param num_nodes: number of ranks; by default one on each GPU worker of the cluster.
-    :param gpus_per_node: GPUs of each rank; by default all of a node, 0 for none.
+    :param gpus_per_node: GPUs of each rank; by default all of a node, 0 for none. If too few nodes have as many, that
+        is told before the job is made.
     :param namespace: namespace of Kubernetes; it has to exist.
     :param job_name: name of the job; by default one is made that is the same for all tries of this task.
     :param shared_volume: name of a shared volume that is attached to the cluster.
@@ -379,6 +380,7 @@ class GPUClusterJobOperator(TogetherOperator):
             num_nodes=num_nodes,
             gpus_per_node=per_node,
             namespace=self.namespace,
+            num_workers=workers,
             fills_node=2 * per_node > gpus,
             command=job_spec.words_of(self.command),
             arguments=job_spec.words_of(self.arguments),

@@ -34,6 +34,7 @@ from airflow_provider_together.training.manifests import (
     job_manifest,
     service_manifest,
 )
+from airflow_provider_together.training.nodes import check_nodes, gpus_of_pod, read_nodes
 from airflow_provider_together.training.pod_log import LogCursor
 
 #: How often what another process makes or deletes at the same time is met before the flow gives up.
@@ -124,14 +125,17 @@ def start_job(spec: JobSpec) -> Flow[Started]:
     Start a job, or adopt the one that an earlier try of this task has begun.
 
     :raises NameTakenError: if somebody else's job has the name.
+    :raises SpecError: if the nodes have fewer GPUs than it asks for.
     """
     for _ in range(_ATTEMPTS):
         try:
             job = yield from kubernetes_api.get_job(spec.namespace, spec.name)
         except NotFoundError:
             now = yield from Pause(0)
+            manifest = job_manifest(spec, asked_at=now)
+            yield from _check_nodes(spec, manifest["spec"]["template"]["spec"])
             try:
-                job = yield from kubernetes_api.create_job(job_manifest(spec, asked_at=now))
+                job = yield from kubernetes_api.create_job(manifest)
             except TogetherError as error:
                 if kubernetes_api.is_conflict(error):
                     continue  # another try was faster, or the answer to our own first request was lost
@@ -144,6 +148,21 @@ def start_job(spec: JobSpec) -> Flow[Started]:
         yield from remove_job(spec.namespace, spec.name, uid=job["metadata"]["uid"])
     message = f"Job {spec.name!r} comes and goes: somebody else makes and deletes it at the same time"
     raise WaitTimeoutError(message)
+
+
+def _check_nodes(spec: JobSpec, pod: Object) -> Flow[None]:
+    """Refuse a job whose pods would wait for ever, as far as the nodes may be read."""
+    gpus = gpus_of_pod(pod)
+    if not gpus:
+        return
+    try:
+        nodes = yield from kubernetes_api.list_nodes()
+    except TogetherError as error:  # a kubeconfig may have few rights
+        yield from Note(f"{error}. Whether the nodes have {gpus} GPUs is not checked.")
+        return
+    selector = pod.get("nodeSelector") or {}
+    if sentence := check_nodes(spec, read_nodes(nodes, selector=selector), gpus=gpus):
+        yield from Note(sentence)
 
 
 def _obstacle(spec: JobSpec, job: Object) -> Flow[str | None]:

@@ -112,6 +112,11 @@ def read_log(  # noqa: PLR0913 - each is a setting of the request
     return Call(f"read log of pod {pod!r}", "GET", path, lambda content: content, lambda content: content, params)
 
 
+def list_nodes() -> Call[list[dict[str, Any]]]:
+    """List the nodes of the cluster."""
+    return Call("list nodes", "GET", "/api/v1/nodes", _as_items)
+
+
 def create_service(manifest: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """Make a Service."""
     name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]

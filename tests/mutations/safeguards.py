@@ -27,6 +27,7 @@ WIRING = "tests/provider/test_task_group_wiring.py"
 SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
 JOB_STATE = "tests/training/test_job_state.py"
+NODES = "tests/training/test_nodes.py"
 MANIFESTS = "tests/training/test_manifests.py"
 SLURM = "tests/training/test_slurm.py"
 ADDRESS = "tests/api/test_address.py"
@@ -569,6 +570,27 @@ SAFEGUARDS = [
         "training/job_flows.py",
         "except (TransientError, PermanentError) as error:",
         "except PermanentError as error:",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a job whose nodes are too small is not made",
+        "training/job_flows.py",
+        '            yield from _check_nodes(spec, manifest["spec"]["template"]["spec"])\n',
+        "",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a job for which enough nodes fit is made, whatever others have",
+        "training/nodes.py",
+        "if small and at_most < spec.num_nodes:",
+        "if small:",
+        (NODES,),
+    ),
+    Safeguard(
+        "who may not list nodes trains all the same",
+        "training/job_flows.py",
+        "    except TogetherError as error:  # a kubeconfig may have few rights\n",
+        "    except NotFoundError as error:\n",
         (JOB_FLOWS,),
     ),
     Safeguard(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
+from airflow_provider_together.emulator.kubernetes.nodes import set_gpus
 from airflow_provider_together.emulator.kubernetes.objects import Object, clone
 from airflow_provider_together.emulator.kubernetes.record import ClusterRecord, Failure, KubernetesRequest
 from airflow_provider_together.emulator.kubernetes.supervision import marked_processes
@@ -66,6 +67,15 @@ class KubernetesHandle:
         :raises RuntimeError: if the cluster is not up.
         """
         self._do(lambda cluster: cluster.lose_node(name))
+
+    def set_gpus(self, node: str, number: int) -> None:
+        """
+        Let a node have so many GPUs for pods, as when some are broken; 0 is as before its driver is up.
+
+        :raises ApiError: 404 if there is no such node.
+        :raises RuntimeError: if the cluster is not up.
+        """
+        self._do(lambda cluster: set_gpus(cluster.store, node, number))
 
     @property
     def requests(self) -> list[KubernetesRequest]:

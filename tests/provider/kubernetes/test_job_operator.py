@@ -340,6 +340,34 @@ class TestRefusal:
         assert message in output()
         assert kubernetes.requests == []
 
+    def test_a_node_with_fewer_gpus_than_it_asks_for_is_told_before_the_job_is_made(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        node = kubernetes.objects("nodes")[-1]["metadata"]["name"]
+        kubernetes.set_gpus(node, 6)
+        assert run_job(cluster_id, ENDLESS, retries=3).state == "failed"
+        text = output()
+        assert f"gpus_per_node=8 is too many: node {node} has 6 (allocatable nvidia.com/gpu)" in text
+        assert "give gpus_per_node=6, or num_nodes=1" in text
+        assert jobs_made(kubernetes) == 0
+        assert run_job(cluster_id, MEETING, gpus_per_node=6).value("train") == {"met": [1], "processes": "6"}
+
+    def test_a_node_that_has_no_gpus_yet_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        node = kubernetes.objects("nodes")[-1]["metadata"]["name"]
+        kubernetes.set_gpus(node, 0)
+        with meanwhile(lambda: runs(kubernetes, 1), lambda: kubernetes.set_gpus(node, 8)):
+            assert run_job(cluster_id, "print(1)").state == "success"
+        assert "By now 1 of the 2 nodes that the job needs have 8 GPUs; it waits for more." in output()
+
+    def test_who_may_not_list_nodes_trains_all_the_same(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        kubernetes.fail_next(403, path_contains="/nodes")
+        assert run_job(cluster_id, "print(1)").state == "success"
+        assert "Whether the nodes have 8 GPUs is not checked." in output()
+
     def test_a_slurm_cluster_takes_no_jobs_of_kubernetes(
         self, make_cluster: Callable[..., str], emulator: Emulator, output: Callable[[], str]
     ) -> None:
