@@ -361,13 +361,11 @@ class GPUClusterJobOperator(TogetherOperator):
         return cluster
 
     def _spec_for(self, cluster: Cluster, context: Context) -> JobSpec:
-        from airflow_provider_together.hooks.registry import deployment_of  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415
+        from airflow_provider_together.operators.memory import deployed_owner_of  # noqa: PLC0415 - for a task only
         from airflow_provider_together.training import cluster as offer  # noqa: PLC0415
         from airflow_provider_together.training import job_name  # noqa: PLC0415
 
-        anchor = str(getattr(context["ti"], "dag_version_id", None) or "")
-        owner = owner_of(context, deployment=deployment_of(self.hook.settings, anchor=anchor))
+        owner = deployed_owner_of(context, self.hook.settings)
         workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
         num_nodes = job_spec.count_of(self.num_nodes) if self.num_nodes is not None else None
         per_node = job_spec.count_of(self.gpus_per_node) if self.gpus_per_node is not None else None

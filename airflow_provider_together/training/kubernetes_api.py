@@ -23,10 +23,12 @@ from airflow_provider_together.exceptions import (
     ServerError,
     TogetherError,
 )
-from airflow_provider_together.training.manifests import CONTAINER, JOB_LABEL
+from airflow_provider_together.training.manifests import CONTAINER, JOB_LABEL, OWNER_LABEL
 
 T = TypeVar("T")
 
+#: Label that Airflow's own pod operator gives to a pod whose outcome is known.
+_CHECKED_LABEL = "already_checked"
 _CONFLICT = 409
 _TOO_MANY = 429
 _TIMEOUT = 408
@@ -68,6 +70,29 @@ def list_pods(namespace: str, name: str) -> Call[list[dict[str, Any]]]:
     """List the pods that bear the label of a Job."""
     params = {"labelSelector": f"{JOB_LABEL}={name}"}
     return Call(f"list pods of job {name!r}", "GET", _core(namespace, "pods"), _as_items, params=params)
+
+
+def list_pods_of_owner(namespace: str, owner: str) -> Call[list[dict[str, Any]]]:
+    """
+    List the pods of a task instance, apart from those that Airflow's own operator is done with.
+
+    :param owner: digest of the task instance.
+    """
+    params = {"labelSelector": f"{OWNER_LABEL}={owner},{_CHECKED_LABEL}!=True"}
+    return Call("list pods of earlier tries", "GET", _core(namespace, "pods"), _as_items, params=params)
+
+
+def delete_pod(namespace: str, name: str, *, uid: str, grace: int | None = None) -> Call[dict[str, Any]]:
+    """
+    Delete a pod.
+
+    :param uid: delete this very one only.
+    :param grace: seconds that it gets to end; None for what it asks for itself.
+    """
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    if grace is not None:
+        body["gracePeriodSeconds"] = grace
+    return Call(f"delete pod {name!r}", "DELETE", _core(namespace, "pods", name), _as_object, body=body)
 
 
 def get_pod(namespace: str, name: str) -> Call[dict[str, Any]]:

@@ -26,6 +26,8 @@ FINDING = "tests/api/test_flows_finding.py"
 WIRING = "tests/provider/test_task_group_wiring.py"
 SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
+POD_FLOWS = "tests/training/test_pod_flows.py"
+PODS_LEFT = "tests/provider/kubernetes/test_pods_left.py"
 JOB_STATE = "tests/training/test_job_state.py"
 NODES = "tests/training/test_nodes.py"
 MANIFESTS = "tests/training/test_manifests.py"
@@ -592,6 +594,20 @@ SAFEGUARDS = [
         "    except TogetherError as error:  # a kubeconfig may have few rights\n",
         "    except NotFoundError as error:\n",
         (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a try that does not reattach removes the pod that an earlier one has left",
+        "operators/kubernetes_pod.py",
+        "            self._remove_earlier_pods(pod_request_obj.metadata, context)\n",
+        "            pass\n",
+        (PODS_LEFT,),
+    ),
+    Safeguard(
+        "a pod of a later try is left alone",
+        "training/pod_flows.py",
+        "return not has_ended and of_try <= try_number",
+        "return not has_ended",
+        (POD_FLOWS,),
     ),
     Safeguard(
         "a job starts as a whole or not at all",

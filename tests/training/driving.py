@@ -92,7 +92,8 @@ class Kubernetes:
     def _serve(self, call: Call[Any]) -> tuple[int, Any]:
         kind = call.path.rpartition("/")[2]
         if kind in {"pods", "events", "nodes"}:
-            return 200, {"items": getattr(self, kind)}
+            added = [thing for path, thing in self.objects.items() if path.startswith(f"{call.path}/")]
+            return 200, {"items": [*getattr(self, kind), *added]}
         if kind == "log":
             return self._log(call)
         if call.method == "POST":

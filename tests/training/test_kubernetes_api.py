@@ -109,6 +109,17 @@ def test_a_deletion_takes_the_pods_with_it_and_spares_a_job_of_the_same_name() -
     assert "preconditions" not in (kubernetes_api.delete_job("default", "train").body or {})
 
 
+def test_a_pod_gets_the_time_to_end_that_is_wanted_and_spares_a_pod_of_the_same_name() -> None:
+    call: Any = kubernetes_api.delete_pod("default", "p", uid="u1", grace=0)
+    assert (call.body["preconditions"], call.body["gracePeriodSeconds"]) == ({"uid": "u1"}, 0)
+    assert "gracePeriodSeconds" not in (kubernetes_api.delete_pod("default", "p", uid="u1").body or {})
+
+
+def test_pods_of_earlier_tries_are_those_of_the_task_whose_outcome_nobody_knows() -> None:
+    selector = kubernetes_api.list_pods_of_owner("default", "abc").params["labelSelector"]
+    assert selector == "airflow-provider-together/owner=abc,already_checked!=True"
+
+
 def test_events_of_one_pod_or_of_all_are_asked_for() -> None:
     assert kubernetes_api.list_pod_events("default").params["fieldSelector"] == "involvedObject.kind=Pod"
     assert kubernetes_api.list_pod_events("default", "p").params["fieldSelector"].endswith(",involvedObject.name=p")
