@@ -252,26 +252,30 @@ def remove_job(namespace: str, name: str, *, uid: str | None = None) -> Flow[Non
     :param uid: remove this very one only.
     :raises WaitTimeoutError: if it takes too long.
     """
-    try:
-        yield from kubernetes_api.delete_job(namespace, name, uid=uid)
-    except NotFoundError:
-        return
-    except TogetherError as error:
-        if kubernetes_api.is_conflict(error):
-            return  # another one has its name
-        raise
     now = yield from Pause(0)
-    deadline = now + REMOVAL_SECONDS
+    deadline, is_asked = now + REMOVAL_SECONDS, False
     while now < deadline:
         try:
+            is_asked = is_asked or (yield from _ask_to_go(namespace, name, uid))
             job = yield from kubernetes_api.get_job(namespace, name)
         except NotFoundError:
             return
         if uid is not None and job["metadata"].get("uid") != uid:
-            return
+            return  # another one has its name
         now = yield from Pause(_LOOK_INTERVAL)
     message = f"Job {name!r} was asked to go, but is still there after {REMOVAL_SECONDS:g} s"
     raise WaitTimeoutError(message)
+
+
+def _ask_to_go(namespace: str, name: str, uid: str | None) -> Flow[bool]:
+    """Ask for the deletion of a job; False in a conflict: it is another job, or somebody changes it just now."""
+    try:
+        yield from kubernetes_api.delete_job(namespace, name, uid=uid)
+    except TogetherError as error:
+        if not kubernetes_api.is_conflict(error):
+            raise
+        return False
+    return True
 
 
 def mark_taken(namespace: str, name: str) -> Flow[None]:

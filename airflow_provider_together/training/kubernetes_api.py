@@ -29,9 +29,10 @@ T = TypeVar("T")
 
 #: Label that Airflow's own pod operator gives to a pod whose outcome is known.
 _CHECKED_LABEL = "already_checked"
-_CONFLICT = 409
-_TOO_MANY = 429
 _TIMEOUT = 408
+_CONFLICT = 409
+_LOCKED = 423
+_TOO_MANY = 429
 _SERVER_ERROR = 500
 _GOOD = range(200, 300)
 #: Longest piece of a server's words that a message repeats, in characters.
@@ -172,8 +173,8 @@ def get_volume(name: str) -> Call[dict[str, Any]]:
 
 
 def is_conflict(error: TogetherError) -> bool:
-    """Whether a request was refused since its object exists already, or has changed."""
-    return isinstance(error, RequestRefusedError) and error.status == _CONFLICT
+    """Whether a request was refused since its object exists already, or is not the one that was meant."""
+    return getattr(error, "status", None) == _CONFLICT
 
 
 def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
@@ -193,11 +194,16 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content:
 
 
 def error_for_status(call: Call[Any], status: int, headers: Mapping[str, str], content: bytes) -> TogetherError:
-    """Return the error that a status stands for."""
+    """
+    Return the error that a status stands for.
+
+    A conflict says of a create that the object exists. Of all else it says that somebody changes the object just now,
+    which passes as what a busy server says does.
+    """
     message = f"{place(call)} answered {status}{_words(content)}"
     if status == _TOO_MANY:
         return RateLimitError(message, retry_after=_retry_after(headers))
-    if status == _TIMEOUT or status >= _SERVER_ERROR:
+    if status in {_TIMEOUT, _LOCKED} or status >= _SERVER_ERROR or (status == _CONFLICT and call.method != "POST"):
         return ServerError(message, status=status, retry_after=_retry_after(headers))
     return _REFUSALS.get(status, RequestRefusedError)(message, status=status)
 

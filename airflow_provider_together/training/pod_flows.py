@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_provider_together.api.call import Flow, Note, Pause
-from airflow_provider_together.exceptions import NotFoundError, WaitTimeoutError
+from airflow_provider_together.exceptions import NotFoundError, TogetherError, WaitTimeoutError
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.diagnosis import Object
 from airflow_provider_together.training.job_spec import count_of
@@ -54,5 +54,7 @@ def _ask_to_go(namespace: str, pod: Object, grace: int | None) -> Flow[None]:
     yield from Note(f"Pod {metadata['name']}, which an earlier try has left, is deleted.")
     try:
         yield from kubernetes_api.delete_pod(namespace, metadata["name"], uid=metadata["uid"], grace=grace)
-    except NotFoundError:
-        return
+    except TogetherError as error:
+        # It goes already, is another one, or somebody changes it just now: the next look tells.
+        if not isinstance(error, NotFoundError) and not kubernetes_api.is_conflict(error):
+            raise

@@ -28,6 +28,7 @@ SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
 POD_FLOWS = "tests/training/test_pod_flows.py"
 PODS_LEFT = "tests/provider/kubernetes/test_pods_left.py"
+KUBERNETES_API = "tests/training/test_kubernetes_api.py"
 JOB_STATE = "tests/training/test_job_state.py"
 NODES = "tests/training/test_nodes.py"
 MANIFESTS = "tests/training/test_manifests.py"
@@ -565,6 +566,20 @@ SAFEGUARDS = [
         "training/job_flows.py",
         "yield from kubernetes_api.delete_job(namespace, name, uid=uid)",
         "yield from kubernetes_api.delete_job(namespace, name)",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a conflict over what is there passes",
+        "training/kubernetes_api.py",
+        ' or (status == _CONFLICT and call.method != "POST")',
+        "",
+        (KUBERNETES_API,),
+    ),
+    Safeguard(
+        "a conflict does not end a removal whose job is still there",
+        "training/job_flows.py",
+        "        return False\n    return True\n",
+        "        return True\n    return True\n",
         (JOB_FLOWS,),
     ),
     Safeguard(

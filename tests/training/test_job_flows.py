@@ -288,6 +288,19 @@ class TestRemoval:
         kubernetes.run(remove_job("default", "train", uid="u0"))
         assert "deletionTimestamp" not in job_there(kubernetes)["metadata"]
 
+    def test_a_conflict_that_passes_is_waited_out(self, kubernetes: Kubernetes) -> None:
+        started_before(kubernetes)
+        kubernetes.fail("DELETE jobs", 409, 409)
+        kubernetes.run(remove_job("default", "train", uid="u1"))
+        assert kubernetes.objects == {}
+        assert kubernetes.calls.count("DELETE jobs/train") == 3
+
+    def test_a_conflict_without_end_is_told(self, kubernetes: Kubernetes) -> None:
+        started_before(kubernetes)
+        kubernetes.fail("DELETE jobs", *[409] * 1000)
+        with pytest.raises(WaitTimeoutError, match="still there"):
+            kubernetes.run(remove_job("default", "train", uid="u1"))
+
     def test_one_that_gets_its_name_while_it_goes_is_not_waited_for(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)
         kubernetes.removal_looks = 100
@@ -337,7 +350,7 @@ class TestWatch:
         assert kubernetes.told == ["Job train: 2 ranks: 2 running.", "Job train: 2 ranks: 2 succeeded."]
 
     @pytest.mark.parametrize(
-        "fault", [429, 500, 503, AnswerLostError("lost"), ServerError("busy", status=503, retry_after=1.0)]
+        "fault", [409, 423, 429, 500, 503, AnswerLostError("lost"), ServerError("busy", status=503, retry_after=1.0)]
     )
     @pytest.mark.parametrize("call", ["GET jobs", "GET pods"])
     def test_no_fault_ends_it(self, kubernetes: Kubernetes, call: str, fault: Any) -> None:

@@ -34,7 +34,8 @@ def status(message: str) -> bytes:
         (401, AuthenticationError),
         (403, PermissionDeniedError),
         (404, NotFoundError),
-        (409, RequestRefusedError),
+        (409, ServerError),
+        (423, ServerError),
         (422, RequestRefusedError),
         (302, RequestRefusedError),
         (408, ServerError),
@@ -47,6 +48,28 @@ def test_a_status_is_an_error_of_its_kind(answered: int, kind: type[Exception]) 
     with pytest.raises(kind, match=f"read job 'train' .* answered {answered}: as it is") as caught:
         read_answer(CALL, answered, {}, status("as  it\nis"))
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(("answered", "kind"), [(409, RequestRefusedError), (423, ServerError), (429, RateLimitError)])
+def test_a_conflict_over_what_is_made_is_a_refusal(answered: int, kind: type[Exception]) -> None:
+    create = kubernetes_api.create_job({"metadata": {"name": "train", "namespace": "default"}})
+    error = kubernetes_api.error_for_status(create, answered, {}, b"")
+    assert type(error) is kind
+    assert is_conflict(error) is (answered == 409)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        kubernetes_api.get_job("default", "train"),
+        kubernetes_api.list_pods("default", "train"),
+        kubernetes_api.change_job("default", "train", {}),
+        kubernetes_api.delete_job("default", "train"),
+    ],
+    ids=lambda call: call.what,
+)
+def test_a_conflict_over_what_is_there_passes(call: Any) -> None:
+    assert type(kubernetes_api.error_for_status(call, 409, {}, b"")) is ServerError
 
 
 def test_only_a_conflict_is_one() -> None:

@@ -63,9 +63,10 @@ def test_one_that_does_not_go_is_told(kubernetes: Kubernetes) -> None:
         remove(kubernetes)
 
 
-def test_one_that_goes_meanwhile_is_a_success(kubernetes: Kubernetes) -> None:
+@pytest.mark.parametrize("status", [404, 409])
+def test_one_that_goes_meanwhile_is_a_success(kubernetes: Kubernetes, status: int) -> None:
     leave(kubernetes, "first")
-    kubernetes.fail("DELETE pods", 404)
+    kubernetes.fail("DELETE pods", status)
     kubernetes.at[1001.0] = kubernetes.objects.clear
     remove(kubernetes)
 

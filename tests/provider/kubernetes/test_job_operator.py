@@ -62,6 +62,8 @@ else:
             __import__("time").sleep(0.05)
 print("rank", rank, "is done")
 """
+#: Answers of an API server that pass.
+FAULTS = (503, 500, 429, 423, 409, 403)
 #: Rank 1 fails, the others would go on for ever.
 ONE_FAILS = """
 import os, sys, time
@@ -246,13 +248,24 @@ class TestEnd:
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool
     ) -> None:
         def fail() -> None:
-            for status in (503, 500, 429, 403):
+            for status in FAULTS:
                 kubernetes.fail_next(status, times=2, method="GET")
 
         with meanwhile(lambda: runs(kubernetes), fail):
-            run = run_job(cluster_id, "import time\ntime.sleep(2)", deferrable=deferrable)
+            run = run_job(cluster_id, "import time\ntime.sleep(3)", deferrable=deferrable)
         assert run.state == "success"
-        assert sum(request.status in {503, 500, 429, 403} for request in kubernetes.requests) == 8
+        assert sum(request.status in FAULTS for request in kubernetes.requests) == 2 * len(FAULTS)
+
+    @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+    def test_an_object_that_is_in_use_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, method: str
+    ) -> None:
+        for status in (409, 423, 429):
+            kubernetes.fail_next(status, method=method, path_contains="/jobs/")
+        run = run_job(cluster_id, "print(1)", deferrable=deferrable, num_nodes=1)
+        assert run.state == "success"
+        assert sum(request.status in {409, 423, 429} for request in kubernetes.requests) == 3
+        assert is_clean(kubernetes)
 
     def test_a_token_that_is_exchanged_meanwhile_is_fetched_once(
         self, cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle, deferrable: bool
