@@ -98,7 +98,7 @@ class Started:
 
 def ensure_claim(volume_name: str, *, namespace: str, size_tib: int | None) -> Flow[None]:
     """
-    Make the claim to a shared volume, if there is none yet.
+    Make the claim to a shared volume, of its size and its class, if there is none yet.
 
     :param size_tib: its size as Together tells it; the PersistentVolume's own goes before it.
     :raises SpecError: if the cluster has no such volume.
@@ -111,8 +111,10 @@ def ensure_claim(volume_name: str, *, namespace: str, size_tib: int | None) -> F
             "volume to the cluster when you create it"
         )
         raise SpecError([fault]) from None
-    size = ((volume.get("spec") or {}).get("capacity") or {}).get("storage") or f"{size_tib or 1}Ti"
-    manifest = claim_manifest(volume_name, namespace=namespace, size=size)
+    offer = volume.get("spec") or {}
+    size = (offer.get("capacity") or {}).get("storage") or f"{size_tib or 1}Ti"
+    storage_class = offer.get("storageClassName") or ""
+    manifest = claim_manifest(volume_name, namespace=namespace, size=size, storage_class=storage_class)
     try:
         yield from kubernetes_api.create_claim(manifest)
     except TogetherError as error:

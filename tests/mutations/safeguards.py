@@ -625,6 +625,13 @@ SAFEGUARDS = [
         (POD_FLOWS,),
     ),
     Safeguard(
+        "a claim asks for the class that its volume has",
+        "training/job_flows.py",
+        'storage_class = offer.get("storageClassName") or ""',
+        'storage_class = "shared-wekafs"',
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
         "a job starts as a whole or not at all",
         "training/job_state.py",
         "if not started and (hopeless or now >= terms.start_by):",

@@ -257,6 +257,17 @@ class TestClaim:
         claim = kubernetes.objects[f"{CLAIMS}/data"]
         assert claim["spec"]["resources"]["requests"] == {"storage": storage}
 
+    @pytest.mark.parametrize(
+        ("spec", "storage_class"),
+        [({"storageClassName": "shared-wekafs"}, "shared-wekafs"), ({"storageClassName": "fast"}, "fast"), ({}, "")],
+    )
+    def test_it_asks_for_the_class_of_its_volume(
+        self, kubernetes: Kubernetes, spec: dict[str, str], storage_class: str
+    ) -> None:
+        kubernetes.add(VOLUMES, {"metadata": {"name": "data"}, "spec": spec})
+        kubernetes.run(ensure_claim("data", namespace="default", size_tib=1))
+        assert kubernetes.objects[f"{CLAIMS}/data"]["spec"]["storageClassName"] == storage_class
+
     def test_one_that_is_there_is_used(self, kubernetes: Kubernetes) -> None:
         kubernetes.add(VOLUMES, {"metadata": {"name": "data"}})
         kubernetes.add(CLAIMS, {"metadata": {"name": "data"}})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_together.emulator.kubernetes.claims import set_storage_class
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
 from airflow_provider_together.emulator.kubernetes.nodes import set_gpus
 from airflow_provider_together.emulator.kubernetes.objects import Object, clone
@@ -76,6 +77,15 @@ class KubernetesHandle:
         :raises RuntimeError: if the cluster is not up.
         """
         self._do(lambda cluster: set_gpus(cluster.store, node, number))
+
+    def set_storage_class(self, volume: str, storage_class: str) -> None:
+        """
+        Let a persistent volume have another storage class; an empty one is none.
+
+        :raises ApiError: 404 if there is no such volume.
+        :raises RuntimeError: if the cluster is not up.
+        """
+        self._do(lambda cluster: set_storage_class(cluster.store, volume, storage_class))
 
     @property
     def requests(self) -> list[KubernetesRequest]:

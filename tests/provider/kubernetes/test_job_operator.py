@@ -462,6 +462,17 @@ def test_what_is_written_to_the_shared_volume_is_found_by_the_next_job(
     assert claim["spec"]["resources"]["requests"]["storage"]
 
 
+@pytest.mark.parametrize("storage_class", ["fast", ""])
+def test_a_volume_of_another_class_is_mounted(
+    cluster_id: str, kubernetes: KubernetesHandle, storage_class: str
+) -> None:
+    kubernetes.set_storage_class(VOLUME, storage_class)
+    code = "open('/mnt/shared/model', 'w')"
+    assert run_job(cluster_id, code, shared_volume=VOLUME, num_nodes=1, start_timeout=20).state == "success"
+    (claim,) = kubernetes.objects("persistentvolumeclaims")
+    assert (claim["status"]["phase"], claim["spec"]["storageClassName"]) == ("Bound", storage_class)
+
+
 def test_the_log_of_rank_0_is_there_while_it_runs(
     cluster_id: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
