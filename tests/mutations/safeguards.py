@@ -28,6 +28,7 @@ SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
 POD_FLOWS = "tests/training/test_pod_flows.py"
 PODS_LEFT = "tests/provider/kubernetes/test_pods_left.py"
+KUBERNETES_HOOK = "tests/provider/kubernetes/test_hook.py"
 KUBERNETES_API = "tests/training/test_kubernetes_api.py"
 JOB_STATE = "tests/training/test_job_state.py"
 NODES = "tests/training/test_nodes.py"
@@ -630,6 +631,13 @@ SAFEGUARDS = [
         'storage_class = offer.get("storageClassName") or ""',
         'storage_class = "shared-wekafs"',
         (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a certificate that the kubeconfig does not know lets it be fetched once more",
+        "hooks/kubernetes.py",
+        "return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))",
+        "return False",
+        (KUBERNETES_HOOK,),
     ),
     Safeguard(
         "a job starts as a whole or not at all",

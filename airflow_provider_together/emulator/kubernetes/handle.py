@@ -26,13 +26,17 @@ class KubernetesHandle:
     One emulated Kubernetes cluster, for its owner. A cluster that is not up has no pods, Jobs and processes.
 
     :param mark: of its processes.
+    :param renew_certificates: of the server.
     """
 
-    def __init__(self, cluster_id: str, record: ClusterRecord, *, ask: Ask, mark: str) -> None:
+    def __init__(
+        self, cluster_id: str, record: ClusterRecord, *, ask: Ask, mark: str, renew_certificates: Callable[[], None]
+    ) -> None:
         self.cluster_id = cluster_id
         self._record = record
         self._ask = ask
         self._mark = mark
+        self._renew_certificates = renew_certificates
 
     def pods(self, namespace: str | None = None) -> list[PodView]:
         """Return the pods, oldest first, of one namespace or of all."""
@@ -95,6 +99,14 @@ class KubernetesHandle:
     def rotate_token(self) -> None:
         """Make the present token worthless; the cluster's kubeconfig has the new one from now on."""
         self._record.rotations += 1
+
+    def rotate_certificate(self) -> None:
+        """
+        Let another authority vouch for the server, and end all connections; kubeconfigs name it from now on.
+
+        All clusters of an emulator have the same server.
+        """
+        self._renew_certificates()
 
     def fail_next(self, status: int, times: int = 1, path_contains: str = "", *, method: str | None = None) -> None:
         """

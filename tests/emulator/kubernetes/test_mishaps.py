@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_together.emulator.errors import UnknownResourceError
@@ -103,6 +105,24 @@ def test_a_rotated_token_is_worthless_and_the_new_kubeconfig_has_another(lab: La
     lab.rest.close()
     lab.connect()
     assert lab.rest.get("/version").status_code == 200
+
+
+def test_a_rotated_certificate_is_vouched_for_by_the_new_kubeconfig_only(lab: Lab) -> None:
+    assert lab.rest.get("/version").status_code == 200
+    lab.handle.rotate_certificate()
+    with pytest.raises(httpx.ConnectError, match=r"(?i)certificate verify failed"):
+        retried(lambda: lab.rest.get("/version"))
+    lab.rest.close()
+    lab.connect()
+    assert lab.rest.get("/version").status_code == 200
+
+
+def retried(ask: Callable[[], object]) -> object:
+    """Ask once more if the connection had been ended under the first request."""
+    try:
+        return ask()
+    except (httpx.ReadError, httpx.RemoteProtocolError):
+        return ask()
 
 
 def test_the_next_requests_fail_as_often_as_was_said_and_only_those_that_were_meant(lab: Lab) -> None:

@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
+from airflow_provider_together.api import models
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.compat import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
@@ -276,6 +277,31 @@ class TestEnd:
         refused = [request for request in kubernetes.requests if request.status == 401]
         assert 1 <= len(refused) <= 3  # the wait, and in a worker the thread that follows the log
         assert sum(request.route == "get_cluster" for request in emulator.requests) <= 7
+
+    def test_a_certificate_that_is_exchanged_meanwhile_is_waited_through(
+        self, cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle, deferrable: bool
+    ) -> None:
+        with meanwhile(lambda: is_watched(kubernetes), kubernetes.rotate_certificate):
+            run = run_job(cluster_id, "import time\ntime.sleep(4)", deferrable=deferrable)
+        assert run.state == "success"
+        assert sum(request.route == "get_cluster" for request in emulator.requests) <= 7
+        assert is_clean(kubernetes)
+
+    def test_a_kubeconfig_that_lags_behind_the_certificate_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, monkeypatch: pytest.MonkeyPatch,
+        output: Callable[[], str],
+    ) -> None:  # fmt: skip
+        decode, known = models.decode_kubeconfig, []
+
+        def lagging(raw: str) -> str:
+            known.append(decode(raw))
+            return known[max(len(known) - 4, 0)]
+
+        monkeypatch.setattr(models, "decode_kubeconfig", lagging)
+        with meanwhile(lambda: is_watched(kubernetes), kubernetes.rotate_certificate):
+            run = run_job(cluster_id, "import time\ntime.sleep(4)", deferrable=deferrable)
+        assert run.state == "success"
+        assert re.search(r"(?i)did not get through: .*certificate.* is looked at again", output())
 
     def test_a_result_that_is_no_json_is_text(self, cluster_id: str, deferrable: bool) -> None:
         code = "import os\nopen(os.environ['TOGETHER_RESULT_PATH'], 'w').write('all good')"
