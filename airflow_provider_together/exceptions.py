@@ -19,7 +19,7 @@ What to do about an error is in its type, so that callers never read messages or
     │   ├── NotSentError              the request never reached the server (refused, DNS, TLS)
     │   ├── AnswerLostError           a repeatable request got no complete answer
     │   ├── MalformedAnswerError      a repeatable request got an answer that cannot be read
-    │   ├── ServerError               5xx (and 408)
+    │   ├── ServerError               5xx, and 408; of Kubernetes also 409 and 423, while an object is in use
     │   ├── RateLimitError            429: refused before it was carried out
     │   ├── OutOfStockError           409: no capacity now; another time or region may have some
     │   └── WaitTimeoutError          the deadline passed before a verdict
@@ -142,7 +142,7 @@ class MalformedAnswerError(TransientError):
 
 class ServerError(TransientError):
     """
-    The server failed (5xx) or gave up waiting (408).
+    The server failed (5xx) or gave up waiting (408); Kubernetes' has an object in use just now (409, 423).
 
     :param status: the HTTP status.
     """

@@ -3,17 +3,22 @@ The way to a GPU cluster's Kubernetes: by the id of the cluster, with a kubeconf
 
 A kubeconfig makes its holder an admin of the cluster. It is fetched through the Together connection by whoever talks
 to the cluster, the worker or the triggerer, is masked in its logs, stays in its memory, and is fetched once more when
-the cluster does not accept it. So no connection, no trigger and no file has it.
+the cluster does not accept it, or shows a certificate that it does not vouch for. So no connection, no trigger and no
+file has it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import ssl
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import aiohttp
+import urllib3.exceptions
 import yaml
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook, KubernetesHook
 from kubernetes import client as sync_client  # type: ignore[import-untyped]
@@ -33,6 +38,10 @@ log = logging.getLogger(__name__)
 #: Seconds that connecting may take, and seconds of silence while an answer comes.
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 60.0
 _UNAUTHORIZED = 401
+_OUTDATED = "The cluster and the kubeconfig do not accept each other; it is fetched once more."
+#: Where a client's configuration keeps those whose files it names: of the present kubeconfig, and of the last one,
+#: with which another thread may just be connecting.
+_FILES, _KUBECONFIGS = "_together_files", 2
 
 
 class GPUClusterKubernetesHook(KubernetesHook):
@@ -85,7 +94,7 @@ class GPUClusterKubernetesHook(KubernetesHook):
         text = self.together.get_kubeconfig(self.cluster_id)
         with _readable(self.cluster_id):
             sync_config.load_kube_config_from_dict(
-                with_files(_document(text), owner=configuration),
+                with_files(_document(text), owner=_owner_of_files(configuration)),
                 context=self.cluster_context,
                 client_configuration=configuration,
             )
@@ -130,7 +139,7 @@ class AsyncGPUClusterKubernetesHook(AsyncKubernetesHook):
         text = await self.together.aget_kubeconfig(self.cluster_id)
         with _readable(self.cluster_id):
             await async_config.load_kube_config_from_dict(
-                with_files(_document(text), owner=configuration),
+                with_files(_document(text), owner=_owner_of_files(configuration)),
                 context=self.cluster_context,
                 client_configuration=configuration,
             )
@@ -138,7 +147,7 @@ class AsyncGPUClusterKubernetesHook(AsyncKubernetesHook):
 
 class _ApiClient(sync_client.ApiClient):  # type: ignore[misc]
     """
-    A client that fetches the kubeconfig once more where the cluster does not accept it.
+    A client that fetches the kubeconfig once more where it and the cluster do not accept each other.
 
     :param load: sets a configuration up anew.
     :param timeout: seconds to connect, and of silence, for requests that do not say it.
@@ -154,11 +163,13 @@ class _ApiClient(sync_client.ApiClient):  # type: ignore[misc]
         super().__init__(configuration)
         self._load = load
         self._timeout = timeout
-        self._close_with_client()
+        self._close = self._closing()
 
-    def _close_with_client(self) -> None:
-        """Close the connections with the client, which nobody closes."""
-        weakref.finalize(self, self.rest_client.pool_manager.clear).atexit = False
+    def _closing(self) -> weakref.finalize[..., _ApiClient]:
+        """Return what closes the connections, at the latest with the client, which nobody closes."""
+        closing = weakref.finalize(self, self.rest_client.pool_manager.clear)
+        closing.atexit = False
+        return closing
 
     def call_api(self, *args: Any, renews: bool = True, **kwargs: Any) -> Any:
         """
@@ -170,13 +181,15 @@ class _ApiClient(sync_client.ApiClient):  # type: ignore[misc]
             kwargs["_request_timeout"] = self._timeout
         try:
             return super().call_api(*args, **kwargs)
-        except ApiException as error:
-            if not renews or not _is_unauthorized(error):
+        # Over a certificate that is not trusted the client itself stumbles, with an AttributeError.
+        except (ApiException, AttributeError, urllib3.exceptions.HTTPError) as error:
+            if not renews or not _is_outdated(error):
                 raise
-        log.info("The cluster does not accept the kubeconfig; it is fetched once more.")
+        log.info(_OUTDATED)
         self._load(self.configuration)
+        self._close()
         self.rest_client = sync_client.rest.RESTClientObject(self.configuration)
-        self._close_with_client()
+        self._close = self._closing()
         return super().call_api(*args, **kwargs)
 
 
@@ -205,24 +218,49 @@ class _AsyncApiClient(async_client.ApiClient):
             kwargs["_request_timeout"] = self._timeout
         try:
             answer = await super().call_api(*args, **kwargs)
-        except AsyncApiException as error:
-            if not _is_unauthorized(error):
+        except (AsyncApiException, aiohttp.ClientError) as error:
+            if not _is_outdated(error):
                 raise
         else:
             # Who reads the answer himself gets it whatever its status is.
             if getattr(answer, "status", None) != _UNAUTHORIZED:
                 return answer
             answer.release()
-        log.info("The cluster does not accept the kubeconfig; it is fetched once more.")
+        log.info(_OUTDATED)
         await self._load(self.configuration)
         await self.rest_client.close()
         self.rest_client = async_client.rest.RESTClientObject(self.configuration)
         return await super().call_api(*args, **kwargs)
 
 
-def _is_unauthorized(error: ApiException | AsyncApiException) -> bool:
-    # A refused WebSocket has no status of its own, and says it in words.
-    return error.status == _UNAUTHORIZED or f"status {_UNAUTHORIZED}" in str(error.reason)
+def _is_outdated(error: BaseException) -> bool:
+    """Whether the cluster refuses the kubeconfig's token, or shows a certificate that the kubeconfig does not know."""
+    if isinstance(error, (ApiException, AsyncApiException)) and (
+        # A refused WebSocket has no status of its own, and says it in words.
+        error.status == _UNAUTHORIZED or f"status {_UNAUTHORIZED}" in str(error.reason)
+    ):
+        return True
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that have led to it."""
+    yield error
+    for cause in {error.__cause__, error.__context__}:
+        if cause is not None:
+            yield from _causes(cause)
+
+
+class _Owner:
+    """Owns the files of one kubeconfig."""
+
+
+def _owner_of_files(configuration: sync_client.Configuration | async_client.Configuration) -> _Owner:
+    """Return whose the files of a new kubeconfig are; those of all but the last one are given up."""
+    owners = vars(configuration).setdefault(_FILES, deque(maxlen=_KUBECONFIGS))
+    owners.append(_Owner())
+    owner: _Owner = owners[-1]
+    return owner
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -158,7 +158,8 @@ class KubernetesDriver:
             # Over a certificate that is not trusted the client raises an error without a body, and stumbles over that.
             if not isinstance(error.__context__, ApiException):
                 raise
-            message = f"{place(call)} did not get through: {error.__context__.reason}"
+            reason = " ".join(str(error.__context__.reason).split())
+            message = f"{place(call)} did not get through: {reason}"
             raise NotSentError(message) from None
         return cast("urllib3.HTTPResponse", answer)
 

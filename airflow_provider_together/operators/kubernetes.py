@@ -107,7 +107,8 @@ class GPUClusterJobOperator(TogetherOperator):
     :param env_vars: environment of the container. They can be read in Airflow's UI: values from Kubernetes' Secrets
         belong into ``pod_template``.
     :param num_nodes: number of ranks; by default one on each GPU worker of the cluster.
-    :param gpus_per_node: GPUs of each rank; by default all of a node, 0 for none.
+    :param gpus_per_node: GPUs of each rank; by default all of a node, 0 for none. If too few nodes have as many, that
+        is told before the job is made.
     :param namespace: namespace of Kubernetes; it has to exist.
     :param job_name: name of the job; by default one is made that is the same for all tries of this task.
     :param shared_volume: name of a shared volume that is attached to the cluster.
@@ -360,13 +361,11 @@ class GPUClusterJobOperator(TogetherOperator):
         return cluster
 
     def _spec_for(self, cluster: Cluster, context: Context) -> JobSpec:
-        from airflow_provider_together.hooks.registry import deployment_of  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415
+        from airflow_provider_together.operators.memory import deployed_owner_of  # noqa: PLC0415 - for a task only
         from airflow_provider_together.training import cluster as offer  # noqa: PLC0415
         from airflow_provider_together.training import job_name  # noqa: PLC0415
 
-        anchor = str(getattr(context["ti"], "dag_version_id", None) or "")
-        owner = owner_of(context, deployment=deployment_of(self.hook.settings, anchor=anchor))
+        owner = deployed_owner_of(context, self.hook.settings)
         workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
         num_nodes = job_spec.count_of(self.num_nodes) if self.num_nodes is not None else None
         per_node = job_spec.count_of(self.gpus_per_node) if self.gpus_per_node is not None else None
@@ -379,6 +378,7 @@ class GPUClusterJobOperator(TogetherOperator):
             num_nodes=num_nodes,
             gpus_per_node=per_node,
             namespace=self.namespace,
+            num_workers=workers,
             fills_node=2 * per_node > gpus,
             command=job_spec.words_of(self.command),
             arguments=job_spec.words_of(self.arguments),

@@ -25,6 +25,7 @@ from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
 from airflow_provider_together.operators.mapping import CheckedOperator
+from airflow_provider_together.operators.memory import deployed_owner_of
 from airflow_provider_together.parameters import FLAG, IDENTIFIER, Kind, check_literals, optional
 from airflow_provider_together.training import kubernetes_api
 from airflow_provider_together.training.cluster import (
@@ -35,9 +36,11 @@ from airflow_provider_together.training.cluster import (
 )
 from airflow_provider_together.training.diagnosis import diagnose, set_apart
 from airflow_provider_together.training.job_flows import ensure_claim, last_words
+from airflow_provider_together.training.job_name import owner_digest
 from airflow_provider_together.training.job_spec import GPU, check, count_of, texts_of, words_of
-from airflow_provider_together.training.manifests import shared_mount, shared_volume, with_gpus
-from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger
+from airflow_provider_together.training.manifests import OWNER_LABEL, shared_mount, shared_volume, with_gpus
+from airflow_provider_together.training.pod_flows import remove_earlier_pods
+from airflow_provider_together.triggers.kubernetes import KEEP_POD, GPUClusterPodTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -69,7 +72,8 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
     It takes all of that operator's parameters but those that lead to a cluster: the kubeconfig is fetched through the
     Together connection when it is needed, by the worker and by the triggerer, and is kept nowhere. The exception of a
     pod that fails says why in a stable word, such as ``out_of_memory`` or ``image_pull``, and does not repeat the
-    pod's spec, whose environment may hold secrets.
+    pod's spec, whose environment may hold secrets. With ``reattach_on_restart=False`` a try removes the pods that
+    earlier ones have left running before it makes its own, unless ``on_kill_action`` keeps them.
 
     :param cluster_id: id of the GPU cluster.
     :param together_conn_id: connection of type ``together``.
@@ -200,6 +204,8 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
             size = None if self._cluster is None else size_of_volume(self._cluster, self.shared_volume)
             claim = ensure_claim(self.shared_volume, namespace=pod_request_obj.metadata.namespace, size_tib=size)
             KubernetesDriver(self.hook).run(claim, note=self._take_note)
+        if not self.reattach_on_restart:
+            self._remove_earlier_pods(pod_request_obj.metadata, context)
         return super().get_or_create_pod(pod_request_obj, context)
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, *args: Any, **options: Any) -> None:
@@ -214,6 +220,20 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
                 raise
             message = f"{error}\nDiagnosis: {diagnosis}"
             raise AirflowException(message) from error
+
+    def _remove_earlier_pods(self, metadata: k8s.V1ObjectMeta, context: Context) -> None:
+        """Remove what earlier tries have left: one that was cleared while it was deferred ends without its pod."""
+        owner = owner_digest(deployed_owner_of(context, self.hook.together.settings))
+        metadata.labels[OWNER_LABEL] = owner  # by which a later try finds the pod that is made now
+        if str(getattr(getattr(self, "on_kill_action", None), "value", "")) == KEEP_POD:
+            return
+        removal = remove_earlier_pods(
+            metadata.namespace,
+            owner=owner,
+            try_number=context["ti"].try_number,
+            grace=self.termination_grace_period,
+        )
+        KubernetesDriver(self.hook).run(removal, note=self._take_note)
 
     def _take_note(self, note: Note) -> None:
         self.log.info("%s", note.message)

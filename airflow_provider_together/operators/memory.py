@@ -36,6 +36,12 @@ def owner_of(context: Context, *, deployment: str = "") -> Owner:
     return Owner(deployment, ti.dag_id, ti.run_id, ti.task_id, map_index)
 
 
+def deployed_owner_of(context: Context, settings: Settings) -> Owner:
+    """Return the running task instance as an owner in its deployment, which is made up if there is none yet."""
+    anchor = str(getattr(context["ti"], "dag_version_id", None) or "")
+    return owner_of(context, deployment=deployment_of(settings, anchor=anchor))
+
+
 def forget_cluster(context: Context) -> None:
     """Remove the cluster from the task's storage once it was deleted, so that a retry does not look for it."""
     state_store(context).set(_CLUSTER, {})

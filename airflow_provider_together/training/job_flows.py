@@ -34,6 +34,7 @@ from airflow_provider_together.training.manifests import (
     job_manifest,
     service_manifest,
 )
+from airflow_provider_together.training.nodes import check_nodes, gpus_of_pod, read_nodes
 from airflow_provider_together.training.pod_log import LogCursor
 
 #: How often what another process makes or deletes at the same time is met before the flow gives up.
@@ -97,7 +98,7 @@ class Started:
 
 def ensure_claim(volume_name: str, *, namespace: str, size_tib: int | None) -> Flow[None]:
     """
-    Make the claim to a shared volume, if there is none yet.
+    Make the claim to a shared volume, of its size and its class, if there is none yet.
 
     :param size_tib: its size as Together tells it; the PersistentVolume's own goes before it.
     :raises SpecError: if the cluster has no such volume.
@@ -110,8 +111,10 @@ def ensure_claim(volume_name: str, *, namespace: str, size_tib: int | None) -> F
             "volume to the cluster when you create it"
         )
         raise SpecError([fault]) from None
-    size = ((volume.get("spec") or {}).get("capacity") or {}).get("storage") or f"{size_tib or 1}Ti"
-    manifest = claim_manifest(volume_name, namespace=namespace, size=size)
+    offer = volume.get("spec") or {}
+    size = (offer.get("capacity") or {}).get("storage") or f"{size_tib or 1}Ti"
+    storage_class = offer.get("storageClassName") or ""
+    manifest = claim_manifest(volume_name, namespace=namespace, size=size, storage_class=storage_class)
     try:
         yield from kubernetes_api.create_claim(manifest)
     except TogetherError as error:
@@ -124,14 +127,17 @@ def start_job(spec: JobSpec) -> Flow[Started]:
     Start a job, or adopt the one that an earlier try of this task has begun.
 
     :raises NameTakenError: if somebody else's job has the name.
+    :raises SpecError: if the nodes have fewer GPUs than it asks for.
     """
     for _ in range(_ATTEMPTS):
         try:
             job = yield from kubernetes_api.get_job(spec.namespace, spec.name)
         except NotFoundError:
             now = yield from Pause(0)
+            manifest = job_manifest(spec, asked_at=now)
+            yield from _check_nodes(spec, manifest["spec"]["template"]["spec"])
             try:
-                job = yield from kubernetes_api.create_job(job_manifest(spec, asked_at=now))
+                job = yield from kubernetes_api.create_job(manifest)
             except TogetherError as error:
                 if kubernetes_api.is_conflict(error):
                     continue  # another try was faster, or the answer to our own first request was lost
@@ -144,6 +150,21 @@ def start_job(spec: JobSpec) -> Flow[Started]:
         yield from remove_job(spec.namespace, spec.name, uid=job["metadata"]["uid"])
     message = f"Job {spec.name!r} comes and goes: somebody else makes and deletes it at the same time"
     raise WaitTimeoutError(message)
+
+
+def _check_nodes(spec: JobSpec, pod: Object) -> Flow[None]:
+    """Refuse a job whose pods would wait for ever, as far as the nodes may be read."""
+    gpus = gpus_of_pod(pod)
+    if not gpus:
+        return
+    try:
+        nodes = yield from kubernetes_api.list_nodes()
+    except TogetherError as error:  # a kubeconfig may have few rights
+        yield from Note(f"{error}. Whether the nodes have {gpus} GPUs is not checked.")
+        return
+    selector = pod.get("nodeSelector") or {}
+    if sentence := check_nodes(spec, read_nodes(nodes, selector=selector), gpus=gpus):
+        yield from Note(sentence)
 
 
 def _obstacle(spec: JobSpec, job: Object) -> Flow[str | None]:
@@ -233,26 +254,30 @@ def remove_job(namespace: str, name: str, *, uid: str | None = None) -> Flow[Non
     :param uid: remove this very one only.
     :raises WaitTimeoutError: if it takes too long.
     """
-    try:
-        yield from kubernetes_api.delete_job(namespace, name, uid=uid)
-    except NotFoundError:
-        return
-    except TogetherError as error:
-        if kubernetes_api.is_conflict(error):
-            return  # another one has its name
-        raise
     now = yield from Pause(0)
-    deadline = now + REMOVAL_SECONDS
+    deadline, is_asked = now + REMOVAL_SECONDS, False
     while now < deadline:
         try:
+            is_asked = is_asked or (yield from _ask_to_go(namespace, name, uid))
             job = yield from kubernetes_api.get_job(namespace, name)
         except NotFoundError:
             return
         if uid is not None and job["metadata"].get("uid") != uid:
-            return
+            return  # another one has its name
         now = yield from Pause(_LOOK_INTERVAL)
     message = f"Job {name!r} was asked to go, but is still there after {REMOVAL_SECONDS:g} s"
     raise WaitTimeoutError(message)
+
+
+def _ask_to_go(namespace: str, name: str, uid: str | None) -> Flow[bool]:
+    """Ask for the deletion of a job; False in a conflict: it is another job, or somebody changes it just now."""
+    try:
+        yield from kubernetes_api.delete_job(namespace, name, uid=uid)
+    except TogetherError as error:
+        if not kubernetes_api.is_conflict(error):
+            raise
+        return False
+    return True
 
 
 def mark_taken(namespace: str, name: str) -> Flow[None]:

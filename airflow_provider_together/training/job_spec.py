@@ -35,6 +35,7 @@ class JobSpec:
     :param owner: digest of the task instance that it is for.
     :param num_nodes: ranks, one pod and one node for each.
     :param gpus_per_node: GPUs of each rank; 0 for none.
+    :param num_workers: nodes with GPUs that the cluster has, as Together tells it; 0 where it does not.
     :param fills_node: whether no two ranks fit on one node anyway.
     :param claim: name of the PersistentVolumeClaim of the shared volume.
     :param timeout: seconds that all may take; None for any time.
@@ -46,6 +47,7 @@ class JobSpec:
     num_nodes: int
     gpus_per_node: int
     namespace: str = "default"
+    num_workers: int = 0
     fills_node: bool = True
     command: Sequence[str] = ()
     arguments: Sequence[str] = ()

@@ -23,13 +23,16 @@ from airflow_provider_together.exceptions import (
     ServerError,
     TogetherError,
 )
-from airflow_provider_together.training.manifests import CONTAINER, JOB_LABEL
+from airflow_provider_together.training.manifests import CONTAINER, JOB_LABEL, OWNER_LABEL
 
 T = TypeVar("T")
 
-_CONFLICT = 409
-_TOO_MANY = 429
+#: Label that Airflow's own pod operator gives to a pod whose outcome is known.
+_CHECKED_LABEL = "already_checked"
 _TIMEOUT = 408
+_CONFLICT = 409
+_LOCKED = 423
+_TOO_MANY = 429
 _SERVER_ERROR = 500
 _GOOD = range(200, 300)
 #: Longest piece of a server's words that a message repeats, in characters.
@@ -68,6 +71,29 @@ def list_pods(namespace: str, name: str) -> Call[list[dict[str, Any]]]:
     """List the pods that bear the label of a Job."""
     params = {"labelSelector": f"{JOB_LABEL}={name}"}
     return Call(f"list pods of job {name!r}", "GET", _core(namespace, "pods"), _as_items, params=params)
+
+
+def list_pods_of_owner(namespace: str, owner: str) -> Call[list[dict[str, Any]]]:
+    """
+    List the pods of a task instance, apart from those that Airflow's own operator is done with.
+
+    :param owner: digest of the task instance.
+    """
+    params = {"labelSelector": f"{OWNER_LABEL}={owner},{_CHECKED_LABEL}!=True"}
+    return Call("list pods of earlier tries", "GET", _core(namespace, "pods"), _as_items, params=params)
+
+
+def delete_pod(namespace: str, name: str, *, uid: str, grace: int | None = None) -> Call[dict[str, Any]]:
+    """
+    Delete a pod.
+
+    :param uid: delete this very one only.
+    :param grace: seconds that it gets to end; None for what it asks for itself.
+    """
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    if grace is not None:
+        body["gracePeriodSeconds"] = grace
+    return Call(f"delete pod {name!r}", "DELETE", _core(namespace, "pods", name), _as_object, body=body)
 
 
 def get_pod(namespace: str, name: str) -> Call[dict[str, Any]]:
@@ -112,6 +138,11 @@ def read_log(  # noqa: PLR0913 - each is a setting of the request
     return Call(f"read log of pod {pod!r}", "GET", path, lambda content: content, lambda content: content, params)
 
 
+def list_nodes() -> Call[list[dict[str, Any]]]:
+    """List the nodes of the cluster."""
+    return Call("list nodes", "GET", "/api/v1/nodes", _as_items)
+
+
 def create_service(manifest: Mapping[str, Any]) -> Call[dict[str, Any]]:
     """Make a Service."""
     name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
@@ -142,8 +173,8 @@ def get_volume(name: str) -> Call[dict[str, Any]]:
 
 
 def is_conflict(error: TogetherError) -> bool:
-    """Whether a request was refused since its object exists already, or has changed."""
-    return isinstance(error, RequestRefusedError) and error.status == _CONFLICT
+    """Whether a request was refused since its object exists already, or is not the one that was meant."""
+    return getattr(error, "status", None) == _CONFLICT
 
 
 def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content: bytes) -> T:
@@ -163,11 +194,16 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content:
 
 
 def error_for_status(call: Call[Any], status: int, headers: Mapping[str, str], content: bytes) -> TogetherError:
-    """Return the error that a status stands for."""
+    """
+    Return the error that a status stands for.
+
+    A conflict says of a create that the object exists. Of all else it says that somebody changes the object just now,
+    which passes as what a busy server says does.
+    """
     message = f"{place(call)} answered {status}{_words(content)}"
     if status == _TOO_MANY:
         return RateLimitError(message, retry_after=_retry_after(headers))
-    if status == _TIMEOUT or status >= _SERVER_ERROR:
+    if status in {_TIMEOUT, _LOCKED} or status >= _SERVER_ERROR or (status == _CONFLICT and call.method != "POST"):
         return ServerError(message, status=status, retry_after=_retry_after(headers))
     return _REFUSALS.get(status, RequestRefusedError)(message, status=status)
 

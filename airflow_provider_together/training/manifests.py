@@ -31,9 +31,6 @@ SPEC_ANNOTATION = "airflow-provider-together/spec"
 ASKED_ANNOTATION = "airflow-provider-together/asked-at"
 TAKEN_ANNOTATION = "airflow-provider-together/outcome-taken"
 
-#: The class of Together's shared volumes.
-STORAGE_CLASS = "shared-wekafs"
-
 #: Seconds that Kubernetes lets a job live longer than the task does, which has more to tell when it ends it.
 _DEADLINE_MARGIN = 120
 _INDEX_FIELD = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
@@ -49,11 +46,13 @@ _MERGE_KEYS = {
 }
 
 
-def claim_manifest(volume_name: str, *, namespace: str, size: str) -> dict[str, Any]:
+def claim_manifest(volume_name: str, *, namespace: str, size: str, storage_class: str) -> dict[str, Any]:
     """
     Return the claim to a shared volume, of the volume's name.
 
     :param size: the volume's size, as a quantity of Kubernetes.
+    :param storage_class: the volume's, since Kubernetes binds equal ones only; empty for none, which has to be said:
+        a claim that leaves it out gets the cluster's default.
     """
     return {
         "apiVersion": "v1",
@@ -61,7 +60,7 @@ def claim_manifest(volume_name: str, *, namespace: str, size: str) -> dict[str, 
         "metadata": {"name": volume_name, "namespace": namespace},
         "spec": {
             "accessModes": ["ReadWriteMany"],
-            "storageClassName": STORAGE_CLASS,
+            "storageClassName": storage_class,
             "volumeName": volume_name,
             "resources": {"requests": {"storage": size}},
         },

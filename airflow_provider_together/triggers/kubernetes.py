@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 #: Settings of Airflow's own trigger that lead to a cluster by a connection or a kubeconfig.
 _WAYS_TO_A_CLUSTER = ("config_dict", "connection_extras", "kubernetes_conn_id", "in_cluster")
-_KEEP_POD = "keep_pod"
+#: What ``on_kill_action`` is where a pod shall outlive its task.
+KEEP_POD = "keep_pod"
 
 
 class GPUClusterPodTrigger(CheckedParameters, ToldWhenKilled, KubernetesPodTrigger):
@@ -88,7 +89,7 @@ class GPUClusterPodTrigger(CheckedParameters, ToldWhenKilled, KubernetesPodTrigg
 
     async def on_kill(self) -> None:
         """Delete the pod if a user has ended the task (Airflow 3.3 and later)."""
-        if self._has_fired or str(getattr(getattr(self, "on_kill_action", None), "value", "")) == _KEEP_POD:
+        if self._has_fired or str(getattr(getattr(self, "on_kill_action", None), "value", "")) == KEEP_POD:
             return
         await undo_if_over(self, self._delete_pod, what=f"Pod {self.pod_name}")
 

@@ -42,7 +42,28 @@ def training():
         GPUClusterJobOperator(command=["sh", "-c", SCRIPT + "$TOGETHER_RESULT_PATH"], poll_interval=0.5, **settings)
     else:
         GPUClusterPodOperator(
-            cmds=["sh", "-c", SCRIPT + "/airflow/xcom/return.json"], do_xcom_push=True, poll_interval=0.5, **settings
+            cmds=["sh", "-c", SCRIPT + "/airflow/xcom/return.json"], do_xcom_push=True, poll_interval=0.5,
+            reattach_on_restart={reattaches}, **settings
+        )
+
+training()
+"""
+
+#: A job that goes on for ever, on a cluster of its own.
+BLOCK = """
+from airflow.sdk import dag
+from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
+from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
+
+@dag("{dag_id}", schedule=None)
+def training():
+    with GPUClusterTaskGroup(
+        "block", region="us-central-8", gpu_type="H100_SXM", num_gpus=16, duration_days=1,
+        driver_version="CUDA_12_8_570", billing_type="ON_DEMAND", poll_interval=0.5,
+    ) as cluster:
+        GPUClusterJobOperator(
+            task_id="train", cluster_id=cluster.cluster_id, image="python:3.12-slim", command=["sleep", "600"],
+            poll_interval=0.5, deferrable=False,
         )
 
 training()
@@ -123,14 +144,21 @@ def kubernetes(cloud: Emulator) -> Iterator[KubernetesHandle]:
 
 
 def begin(
-    stack: AirflowStack, kubernetes: KubernetesHandle, tmp_path: Path, *, kind: str, deferrable: bool, retries: int = 0
+    stack: AirflowStack,
+    kubernetes: KubernetesHandle,
+    tmp_path: Path,
+    *,
+    kind: str,
+    deferrable: bool,
+    retries: int = 0,
+    reattaches: bool = True,
 ) -> Training:
     dag_id = f"{tmp_path.name}_{kind}_{'deferred' if deferrable else 'busy'}"
     go = tmp_path / "go"
     text = DAG
     for name, value in {
         "go": go, "dag_id": dag_id, "cluster_id": kubernetes.cluster_id, "deferrable": deferrable, "retries": retries,
-        "kind": kind,
+        "kind": kind, "reattaches": reattaches,
     }.items():  # fmt: skip
         text = text.replace(f"{{{name}}}", str(value))
     stack.dags.write(f"{dag_id}.py", text)
@@ -174,3 +202,49 @@ def test_a_training_that_is_marked_as_failed_leaves_the_nodes(
     stack.api.set_task_state(training.run, "train", "failed")
     training.wait_until_gone()
     assert training.made == 1
+
+
+def test_a_pod_that_is_not_to_be_reattached_to_makes_room_when_its_deferred_task_is_cleared(
+    stack: AirflowStack, kubernetes: KubernetesHandle, tmp_path: Path
+) -> None:
+    training = begin(stack, kubernetes, tmp_path, kind="pod", deferrable=True, reattaches=False)
+    (first,) = kubernetes.pods()
+    stack.api.clear(training.run, ["train"])
+    stack.wait_for(lambda: training.made == 2, what="the next try makes its pod", timeout=60)
+    assert first.name not in [pod.name for pod in kubernetes.pods()]
+    training.wait_until_begun(state="deferred")
+    assert training.finish() == ["trained"]
+    training.wait_until_gone()
+
+
+def test_a_job_whose_worker_is_killed_in_its_last_try_runs_on_and_is_gone_on_with_when_the_task_is_cleared(
+    stack: AirflowStack, kubernetes: KubernetesHandle, tmp_path: Path
+) -> None:
+    training = begin(stack, kubernetes, tmp_path, kind="job", deferrable=False)
+    stack.kill_task(training.run, "train")
+    assert stack.wait_for_run(training.run) == "failed"
+    assert [pod.phase for pod in kubernetes.pods()] == ["Running"] * 2
+    stack.api.clear(training.run, ["train"])
+    training.wait_until_begun(state="running")
+    assert training.finish() == ["trained"]
+    assert training.made == 1
+    training.wait_until_gone()
+
+
+def test_in_a_block_a_job_whose_worker_is_killed_in_its_last_try_goes_with_the_cluster(
+    stack: AirflowStack, cloud: Emulator, tmp_path: Path
+) -> None:
+    dag_id = f"{tmp_path.name}_block"
+    stack.dags.write(f"{dag_id}.py", BLOCK.replace("{dag_id}", dag_id))
+    others = {cluster.cluster_id for cluster in cloud.alive()}
+    run = stack.start_run(dag_id)
+    stack.wait_for_task(run, "block.train", "running")
+    (cluster_id,) = {cluster.cluster_id for cluster in cloud.alive()} - others
+    kubernetes = cloud.kubernetes(cluster_id)
+    stack.wait_for(lambda: len(kubernetes.processes()) >= 2, what="the ranks run", timeout=60)
+    stack.kill_task(run, "block.train")
+    assert stack.wait_for_run(run) == "failed"
+    states = {task.task_id: task.state for task in stack.api.task_instances(run)}
+    assert (states["block.train"], states["block.delete"]) == ("failed", "success")
+    assert {cluster.cluster_id for cluster in cloud.alive()} == others
+    assert (kubernetes.jobs(), kubernetes.pods(), kubernetes.processes()) == ([], [], [])

@@ -26,7 +26,12 @@ FINDING = "tests/api/test_flows_finding.py"
 WIRING = "tests/provider/test_task_group_wiring.py"
 SURROUNDINGS = "tests/provider/test_surroundings.py"
 JOB_FLOWS = "tests/training/test_job_flows.py"
+POD_FLOWS = "tests/training/test_pod_flows.py"
+PODS_LEFT = "tests/provider/kubernetes/test_pods_left.py"
+KUBERNETES_HOOK = "tests/provider/kubernetes/test_hook.py"
+KUBERNETES_API = "tests/training/test_kubernetes_api.py"
 JOB_STATE = "tests/training/test_job_state.py"
+NODES = "tests/training/test_nodes.py"
 MANIFESTS = "tests/training/test_manifests.py"
 SLURM = "tests/training/test_slurm.py"
 ADDRESS = "tests/api/test_address.py"
@@ -567,11 +572,74 @@ SAFEGUARDS = [
         (JOB_FLOWS,),
     ),
     Safeguard(
+        "a conflict over what is there passes",
+        "training/kubernetes_api.py",
+        ' or (status == _CONFLICT and call.method != "POST")',
+        "",
+        (KUBERNETES_API,),
+    ),
+    Safeguard(
+        "a conflict does not end a removal whose job is still there",
+        "training/job_flows.py",
+        "        return False\n    return True\n",
+        "        return True\n    return True\n",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
         "no fault of Kubernetes ends the wait for a job",
         "training/job_flows.py",
         "except (TransientError, PermanentError) as error:",
         "except PermanentError as error:",
         (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a job whose nodes are too small is not made",
+        "training/job_flows.py",
+        '            yield from _check_nodes(spec, manifest["spec"]["template"]["spec"])\n',
+        "",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a job for which enough nodes fit is made, whatever others have",
+        "training/nodes.py",
+        "if small and at_most < spec.num_nodes:",
+        "if small:",
+        (NODES,),
+    ),
+    Safeguard(
+        "who may not list nodes trains all the same",
+        "training/job_flows.py",
+        "    except TogetherError as error:  # a kubeconfig may have few rights\n",
+        "    except NotFoundError as error:\n",
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a try that does not reattach removes the pod that an earlier one has left",
+        "operators/kubernetes_pod.py",
+        "            self._remove_earlier_pods(pod_request_obj.metadata, context)\n",
+        "            pass\n",
+        (PODS_LEFT,),
+    ),
+    Safeguard(
+        "a pod of a later try is left alone",
+        "training/pod_flows.py",
+        "return not has_ended and of_try <= try_number",
+        "return not has_ended",
+        (POD_FLOWS,),
+    ),
+    Safeguard(
+        "a claim asks for the class that its volume has",
+        "training/job_flows.py",
+        'storage_class = offer.get("storageClassName") or ""',
+        'storage_class = "shared-wekafs"',
+        (JOB_FLOWS,),
+    ),
+    Safeguard(
+        "a certificate that the kubeconfig does not know lets it be fetched once more",
+        "hooks/kubernetes.py",
+        "return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))",
+        "return False",
+        (KUBERNETES_HOOK,),
     ),
     Safeguard(
         "a job starts as a whole or not at all",

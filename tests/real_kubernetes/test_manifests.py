@@ -13,7 +13,7 @@ from airflow_provider_together.training.job_name import LONGEST_JOB_NAME
 from airflow_provider_together.training.job_spec import JobSpec
 from airflow_provider_together.training.manifests import claim_manifest, job_manifest, service_manifest
 from tests.real_kubernetes.looking import wait_until
-from tests.real_kubernetes.volume import shared_volume
+from tests.real_kubernetes.volume import STORAGE_CLASS, shared_volume
 
 pytestmark = [pytest.mark.real_kubernetes, pytest.mark.usefixtures("clean_namespace")]
 
@@ -82,7 +82,7 @@ def test_the_service_and_the_pods_go_with_their_job(policy: str, kubernetes: htt
 
 def test_a_claim_gets_the_volume_of_its_name(kubernetes: httpx.Client, tmp_path: Path) -> None:
     with shared_volume(kubernetes, "datasets", tmp_path):
-        sent = claim_manifest("datasets", namespace="default", size="1Ti")
+        sent = claim_manifest("datasets", namespace="default", size="1Ti", storage_class=STORAGE_CLASS)
         made = kubernetes.post(CLAIMS, json=sent)
         assert made.status_code == 201, made.text
         assert list(lost(sent, made.json())) == []

@@ -12,6 +12,8 @@ from tests.real_kubernetes.looking import wait_until
 
 #: The one that is attached to the cluster of the tests.
 VOLUME = "datasets"
+#: Of each volume; Together's may be any.
+STORAGE_CLASS = "of-these-tests"
 
 _VOLUMES = "/api/v1/persistentvolumes"
 _CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -31,7 +33,7 @@ def shared_volume(kubernetes: httpx.Client, name: str, folder: Path, *, size: st
         "spec": {
             "capacity": {"storage": size},
             "accessModes": ["ReadWriteMany"],
-            "storageClassName": "shared-wekafs",
+            "storageClassName": STORAGE_CLASS,
             "persistentVolumeReclaimPolicy": "Retain",
             "hostPath": {"path": str(folder)},
         },

@@ -30,6 +30,7 @@ class Kubernetes:
     removal_looks: int = 0
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     pods: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -90,8 +91,9 @@ class Kubernetes:
 
     def _serve(self, call: Call[Any]) -> tuple[int, Any]:
         kind = call.path.rpartition("/")[2]
-        if kind in {"pods", "events"}:
-            return 200, {"items": self.pods if kind == "pods" else self.events}
+        if kind in {"pods", "events", "nodes"}:
+            added = [thing for path, thing in self.objects.items() if path.startswith(f"{call.path}/")]
+            return 200, {"items": [*getattr(self, kind), *added]}
         if kind == "log":
             return self._log(call)
         if call.method == "POST":

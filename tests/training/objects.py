@@ -47,3 +47,8 @@ def ended(exit_code: int, *, at: str = "2026-01-01T00:00:10Z", **more: Any) -> d
 
 def event(pod_name: str, reason: str, message: str = "") -> dict[str, Any]:
     return {"involvedObject": {"kind": "Pod", "name": pod_name}, "reason": reason, "message": message}
+
+
+def node(name: str, gpus: int, **labels: str) -> dict[str, Any]:
+    """Return a node with so many GPUs for pods."""
+    return {"metadata": {"name": name, "labels": labels}, "status": {"allocatable": {"nvidia.com/gpu": str(gpus)}}}

@@ -36,11 +36,12 @@ from airflow_provider_together.training.job_spec import JobSpec
 from airflow_provider_together.training.job_state import JobState, JobVerdict, Rank, RankPhase, Terms
 from airflow_provider_together.training.manifests import SPEC_ANNOTATION, TAKEN_ANNOTATION, job_manifest
 from tests.training.driving import Kubernetes
-from tests.training.objects import condition, ended, event, pod, waiting
+from tests.training.objects import condition, ended, event, node, pod, waiting
 
 SPEC = JobSpec(name="train", owner="abc", image="train:1", num_nodes=2, gpus_per_node=8)
 JOBS, SERVICES = "/apis/batch/v1/namespaces/default/jobs", "/api/v1/namespaces/default/services"
 VOLUMES, CLAIMS = "/api/v1/persistentvolumes", "/api/v1/namespaces/default/persistentvolumeclaims"
+NODES = "GET /api/v1/nodes"
 FAILED = condition("Failed", "BackoffLimitExceeded")
 
 
@@ -64,7 +65,7 @@ def job_there(kubernetes: Kubernetes) -> dict[str, Any]:
 class TestStart:
     def test_a_job_is_looked_for_made_given_its_service_and_let_run(self, kubernetes: Kubernetes) -> None:
         started = kubernetes.run(start_job(SPEC))
-        assert kubernetes.calls == ["GET jobs/train", "POST jobs", "POST services", "PATCH jobs/train"]
+        assert kubernetes.calls == ["GET jobs/train", NODES, "POST jobs", "POST services", "PATCH jobs/train"]
         assert started == Started("train", "default", "u1", 1000.0)
         assert job_there(kubernetes)["spec"]["suspend"] is False
 
@@ -138,7 +139,12 @@ class TestStart:
     def test_a_conflict_means_to_look_again(self, kubernetes: Kubernetes) -> None:
         kubernetes.fail("POST jobs", 409)
         kubernetes.run(start_job(SPEC))
-        assert kubernetes.calls[:4] == ["GET jobs/train", "POST jobs", "GET jobs/train", "POST jobs"]
+        assert [call for call in kubernetes.calls if call != NODES][:4] == [
+            "GET jobs/train",
+            "POST jobs",
+            "GET jobs/train",
+            "POST jobs",
+        ]
 
     def test_a_refusal_ends_it(self, kubernetes: Kubernetes) -> None:
         kubernetes.fail("POST jobs", 422)
@@ -153,6 +159,45 @@ class TestStart:
     def test_a_job_without_our_time_counts_from_now(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)["metadata"]["annotations"] = {SPEC_ANNOTATION: "?"}
         assert kubernetes.run(start_job(SPEC)).asked_at == kubernetes.now
+
+
+class TestNodes:
+    def test_a_job_that_asks_more_of_its_nodes_than_they_have_is_refused_before_it_is_made(
+        self, kubernetes: Kubernetes
+    ) -> None:
+        kubernetes.nodes = [node("a", 8), node("b", 4)]
+        with pytest.raises(SpecError, match="gpus_per_node=8 is too many: node b has 4"):
+            kubernetes.run(start_job(SPEC))
+        assert kubernetes.calls == ["GET jobs/train", NODES]
+
+    def test_a_job_that_is_there_is_adopted_whatever_the_nodes_have(self, kubernetes: Kubernetes) -> None:
+        started_before(kubernetes)
+        kubernetes.nodes = [node("a", 8), node("b", 4)]
+        assert kubernetes.run(start_job(SPEC)).is_adopted
+
+    @pytest.mark.parametrize("fault", [403, 503])
+    def test_where_the_nodes_cannot_be_read_it_is_made_unchecked(self, kubernetes: Kubernetes, fault: int) -> None:
+        kubernetes.nodes = [node("a", 8), node("b", 4)]
+        kubernetes.fail(NODES, fault)
+        assert not kubernetes.run(start_job(SPEC)).is_adopted
+        assert any("Whether the nodes have 8 GPUs is not checked." in told for told in kubernetes.told)
+
+    def test_where_nodes_are_still_without_gpus_that_is_told(self, kubernetes: Kubernetes) -> None:
+        kubernetes.nodes = [node("a", 8), node("b", 0)]
+        kubernetes.run(start_job(SPEC))
+        assert any("By now 1 of the 2 nodes that the job needs have 8 GPUs" in told for told in kubernetes.told)
+
+    def test_a_job_without_gpus_asks_for_no_nodes(self, kubernetes: Kubernetes) -> None:
+        kubernetes.run(start_job(replace(SPEC, gpus_per_node=0)))
+        assert NODES not in kubernetes.calls
+
+    def test_what_a_template_makes_of_the_pod_counts(self, kubernetes: Kubernetes) -> None:
+        kubernetes.nodes = [node("a", 8), node("b", 4, disk="big")]
+        template = {"nodeSelector": {"disk": "big"}}
+        with pytest.raises(SpecError, match="node b has 4"):
+            kubernetes.run(start_job(replace(SPEC, num_nodes=1, pod_template=template)))
+        container = {"name": "train", "resources": {"limits": {"nvidia.com/gpu": 4}}}
+        assert kubernetes.run(start_job(replace(SPEC, pod_template={"containers": [container]})))
 
 
 class TestService:
@@ -212,6 +257,17 @@ class TestClaim:
         claim = kubernetes.objects[f"{CLAIMS}/data"]
         assert claim["spec"]["resources"]["requests"] == {"storage": storage}
 
+    @pytest.mark.parametrize(
+        ("spec", "storage_class"),
+        [({"storageClassName": "shared-wekafs"}, "shared-wekafs"), ({"storageClassName": "fast"}, "fast"), ({}, "")],
+    )
+    def test_it_asks_for_the_class_of_its_volume(
+        self, kubernetes: Kubernetes, spec: dict[str, str], storage_class: str
+    ) -> None:
+        kubernetes.add(VOLUMES, {"metadata": {"name": "data"}, "spec": spec})
+        kubernetes.run(ensure_claim("data", namespace="default", size_tib=1))
+        assert kubernetes.objects[f"{CLAIMS}/data"]["spec"]["storageClassName"] == storage_class
+
     def test_one_that_is_there_is_used(self, kubernetes: Kubernetes) -> None:
         kubernetes.add(VOLUMES, {"metadata": {"name": "data"}})
         kubernetes.add(CLAIMS, {"metadata": {"name": "data"}})
@@ -242,6 +298,19 @@ class TestRemoval:
         started_before(kubernetes)
         kubernetes.run(remove_job("default", "train", uid="u0"))
         assert "deletionTimestamp" not in job_there(kubernetes)["metadata"]
+
+    def test_a_conflict_that_passes_is_waited_out(self, kubernetes: Kubernetes) -> None:
+        started_before(kubernetes)
+        kubernetes.fail("DELETE jobs", 409, 409)
+        kubernetes.run(remove_job("default", "train", uid="u1"))
+        assert kubernetes.objects == {}
+        assert kubernetes.calls.count("DELETE jobs/train") == 3
+
+    def test_a_conflict_without_end_is_told(self, kubernetes: Kubernetes) -> None:
+        started_before(kubernetes)
+        kubernetes.fail("DELETE jobs", *[409] * 1000)
+        with pytest.raises(WaitTimeoutError, match="still there"):
+            kubernetes.run(remove_job("default", "train", uid="u1"))
 
     def test_one_that_gets_its_name_while_it_goes_is_not_waited_for(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)
@@ -292,7 +361,7 @@ class TestWatch:
         assert kubernetes.told == ["Job train: 2 ranks: 2 running.", "Job train: 2 ranks: 2 succeeded."]
 
     @pytest.mark.parametrize(
-        "fault", [429, 500, 503, AnswerLostError("lost"), ServerError("busy", status=503, retry_after=1.0)]
+        "fault", [409, 423, 429, 500, 503, AnswerLostError("lost"), ServerError("busy", status=503, retry_after=1.0)]
     )
     @pytest.mark.parametrize("call", ["GET jobs", "GET pods"])
     def test_no_fault_ends_it(self, kubernetes: Kubernetes, call: str, fault: Any) -> None:

@@ -34,7 +34,8 @@ def status(message: str) -> bytes:
         (401, AuthenticationError),
         (403, PermissionDeniedError),
         (404, NotFoundError),
-        (409, RequestRefusedError),
+        (409, ServerError),
+        (423, ServerError),
         (422, RequestRefusedError),
         (302, RequestRefusedError),
         (408, ServerError),
@@ -47,6 +48,28 @@ def test_a_status_is_an_error_of_its_kind(answered: int, kind: type[Exception]) 
     with pytest.raises(kind, match=f"read job 'train' .* answered {answered}: as it is") as caught:
         read_answer(CALL, answered, {}, status("as  it\nis"))
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(("answered", "kind"), [(409, RequestRefusedError), (423, ServerError), (429, RateLimitError)])
+def test_a_conflict_over_what_is_made_is_a_refusal(answered: int, kind: type[Exception]) -> None:
+    create = kubernetes_api.create_job({"metadata": {"name": "train", "namespace": "default"}})
+    error = kubernetes_api.error_for_status(create, answered, {}, b"")
+    assert type(error) is kind
+    assert is_conflict(error) is (answered == 409)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        kubernetes_api.get_job("default", "train"),
+        kubernetes_api.list_pods("default", "train"),
+        kubernetes_api.change_job("default", "train", {}),
+        kubernetes_api.delete_job("default", "train"),
+    ],
+    ids=lambda call: call.what,
+)
+def test_a_conflict_over_what_is_there_passes(call: Any) -> None:
+    assert type(kubernetes_api.error_for_status(call, 409, {}, b"")) is ServerError
 
 
 def test_only_a_conflict_is_one() -> None:
@@ -107,6 +130,17 @@ def test_a_deletion_takes_the_pods_with_it_and_spares_a_job_of_the_same_name() -
     assert call.body["propagationPolicy"] == "Foreground"
     assert call.body["preconditions"] == {"uid": "u1"}
     assert "preconditions" not in (kubernetes_api.delete_job("default", "train").body or {})
+
+
+def test_a_pod_gets_the_time_to_end_that_is_wanted_and_spares_a_pod_of_the_same_name() -> None:
+    call: Any = kubernetes_api.delete_pod("default", "p", uid="u1", grace=0)
+    assert (call.body["preconditions"], call.body["gracePeriodSeconds"]) == ({"uid": "u1"}, 0)
+    assert "gracePeriodSeconds" not in (kubernetes_api.delete_pod("default", "p", uid="u1").body or {})
+
+
+def test_pods_of_earlier_tries_are_those_of_the_task_whose_outcome_nobody_knows() -> None:
+    selector = kubernetes_api.list_pods_of_owner("default", "abc").params["labelSelector"]
+    assert selector == "airflow-provider-together/owner=abc,already_checked!=True"
 
 
 def test_events_of_one_pod_or_of_all_are_asked_for() -> None:

@@ -204,8 +204,8 @@ def test_the_service_goes_with_its_job_and_knows_pods_that_are_not_ready() -> No
 
 
 def test_the_claim_is_bound_to_the_volume_of_its_name() -> None:
-    claim = claim_manifest("data", namespace="default", size="2Ti")
+    claim = claim_manifest("data", namespace="default", size="2Ti", storage_class="fast")
     assert claim["metadata"]["name"] == claim["spec"]["volumeName"] == "data"
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    assert claim["spec"]["storageClassName"] == "shared-wekafs"
+    assert claim["spec"]["storageClassName"] == "fast"
     assert claim["spec"]["resources"] == {"requests": {"storage": "2Ti"}}

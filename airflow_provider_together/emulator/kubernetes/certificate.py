@@ -1,8 +1,8 @@
 """
 The certificates of the API server, made anew at each start: an authority of its own, and one for loopback.
 
-They satisfy strict verification, as Python 3.13 does it by default. The private key is never on a disk. It imports
-``cryptography`` and nothing of ours. Linux only.
+They can be exchanged while it runs. They satisfy strict verification, as Python 3.13 does it by default. The private
+key is never on a disk. It imports ``cryptography`` and nothing of ours. Linux only.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ _LEEWAY = timedelta(hours=1)
 
 def make_tls() -> tuple[ssl.SSLContext, bytes]:
     """Return the server's TLS context, and the certificate of the authority, as PEM, for its clients."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return context, renew_certificates(context)
+
+
+def renew_certificates(context: ssl.SSLContext) -> bytes:
+    """Give the server new certificates, for connections from now on; return that of the new authority, as PEM."""
     authority_key, server_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("emulated-kubernetes-ca")
     authority = (
@@ -45,10 +51,9 @@ def make_tls() -> tuple[ssl.SSLContext, bytes]:
     )
     pem = serialization.Encoding.PEM
     key = server_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with _in_memory(server.public_bytes(pem) + key) as path:
         context.load_cert_chain(path)
-    return context, authority.public_bytes(pem)
+    return authority.public_bytes(pem)
 
 
 def _builder(

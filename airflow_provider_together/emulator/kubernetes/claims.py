@@ -13,6 +13,7 @@ from airflow_provider_together.emulator.kubernetes.inventory import Inventory, S
 from airflow_provider_together.emulator.kubernetes.objects import Object, find, is_terminating, meta, quantity
 from airflow_provider_together.emulator.kubernetes.store import Store
 
+#: The class of Together's shared volumes, as far as its documentation tells.
 STORAGE_CLASS = "shared-wekafs"
 #: Tells which shared volume a persistent volume stands for.
 VOLUME_ID = "emulator.together.ai/volume-id"
@@ -55,6 +56,19 @@ def unbound_reason(store: Store, pod: Object) -> str:
         if find(claim, "status.phase") != "Bound":
             return "pod has unbound immediate PersistentVolumeClaims"
     return ""
+
+
+def set_storage_class(store: Store, name: str, storage_class: str) -> None:
+    """
+    Let a volume have another class, or none; a claim that is bound to it stays so.
+
+    :raises ApiError: 404 if there is no such volume.
+    """
+
+    def change(volume: Object) -> None:
+        volume["spec"]["storageClassName"] = storage_class
+
+    store.update("persistentvolumes", "", name, change)
 
 
 def volume_id_of(volume: Object) -> str:

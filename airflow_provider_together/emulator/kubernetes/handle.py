@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from airflow_provider_together.emulator.kubernetes.claims import set_storage_class
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
+from airflow_provider_together.emulator.kubernetes.nodes import set_gpus
 from airflow_provider_together.emulator.kubernetes.objects import Object, clone
 from airflow_provider_together.emulator.kubernetes.record import ClusterRecord, Failure, KubernetesRequest
 from airflow_provider_together.emulator.kubernetes.supervision import marked_processes
@@ -24,13 +26,17 @@ class KubernetesHandle:
     One emulated Kubernetes cluster, for its owner. A cluster that is not up has no pods, Jobs and processes.
 
     :param mark: of its processes.
+    :param renew_certificates: of the server.
     """
 
-    def __init__(self, cluster_id: str, record: ClusterRecord, *, ask: Ask, mark: str) -> None:
+    def __init__(
+        self, cluster_id: str, record: ClusterRecord, *, ask: Ask, mark: str, renew_certificates: Callable[[], None]
+    ) -> None:
         self.cluster_id = cluster_id
         self._record = record
         self._ask = ask
         self._mark = mark
+        self._renew_certificates = renew_certificates
 
     def pods(self, namespace: str | None = None) -> list[PodView]:
         """Return the pods, oldest first, of one namespace or of all."""
@@ -67,6 +73,24 @@ class KubernetesHandle:
         """
         self._do(lambda cluster: cluster.lose_node(name))
 
+    def set_gpus(self, node: str, number: int) -> None:
+        """
+        Let a node have so many GPUs for pods, as when some are broken; 0 is as before its driver is up.
+
+        :raises ApiError: 404 if there is no such node.
+        :raises RuntimeError: if the cluster is not up.
+        """
+        self._do(lambda cluster: set_gpus(cluster.store, node, number))
+
+    def set_storage_class(self, volume: str, storage_class: str) -> None:
+        """
+        Let a persistent volume have another storage class; an empty one is none.
+
+        :raises ApiError: 404 if there is no such volume.
+        :raises RuntimeError: if the cluster is not up.
+        """
+        self._do(lambda cluster: set_storage_class(cluster.store, volume, storage_class))
+
     @property
     def requests(self) -> list[KubernetesRequest]:
         """The requests so far, in the order of their arrival."""
@@ -75,6 +99,14 @@ class KubernetesHandle:
     def rotate_token(self) -> None:
         """Make the present token worthless; the cluster's kubeconfig has the new one from now on."""
         self._record.rotations += 1
+
+    def rotate_certificate(self) -> None:
+        """
+        Let another authority vouch for the server, and end all connections; kubeconfigs name it from now on.
+
+        All clusters of an emulator have the same server.
+        """
+        self._renew_certificates()
 
     def fail_next(self, status: int, times: int = 1, path_contains: str = "", *, method: str | None = None) -> None:
         """

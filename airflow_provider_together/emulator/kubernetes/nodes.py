@@ -47,6 +47,19 @@ def lose(store: Store, name: str) -> None:
     Recorder(store, _COMPONENT).record(node, NORMAL, "NodeNotReady", f"Node {name} status is now: NodeNotReady")
 
 
+def set_gpus(store: Store, name: str, number: int) -> None:
+    """
+    Let a node have so many GPUs for pods; what runs on it goes on.
+
+    :raises ApiError: 404 if there is no such node.
+    """
+
+    def change(node: Object) -> None:
+        node["status"]["allocatable"][GPU] = str(number)
+
+    store.update("nodes", "", name, change)
+
+
 def is_lost(node: Object) -> bool:
     """Tell whether a node's kubelet has fallen silent."""
     return not has_condition(node, "Ready")

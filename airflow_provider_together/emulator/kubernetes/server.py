@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.emulator.kubeconfig import kubeconfig_for
 from airflow_provider_together.emulator.kubernetes.app import make_app
-from airflow_provider_together.emulator.kubernetes.certificate import make_tls
+from airflow_provider_together.emulator.kubernetes.certificate import make_tls, renew_certificates
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
 from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
@@ -65,10 +65,10 @@ class KubernetesServer:
         self._supervisor = Supervisor(self._mark, self._folder)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_started = threading.Event()
-        context, self._authority = make_tls()
+        self._context, self._authority = make_tls()
         self._socket = _listen()
         self._port = self._socket.getsockname()[1]
-        self._server = _make_server(self, context, self._has_started)
+        self._server = _make_server(self, self._context, self._has_started)
         self._thread = threading.Thread(target=self._serve, name="together-emulator-kubernetes", daemon=True)
         self._thread.start()
         if not self._has_started.wait(_START_SECONDS) or not self._server.started:
@@ -94,11 +94,25 @@ class KubernetesServer:
 
     def handle(self, cluster_id: str) -> KubernetesHandle:
         """Return the Python side of a cluster."""
-        return KubernetesHandle(cluster_id, self.record(cluster_id), ask=self._ask, mark=f"{self._mark}/{cluster_id}")
+        return KubernetesHandle(
+            cluster_id,
+            self.record(cluster_id),
+            ask=self._ask,
+            mark=f"{self._mark}/{cluster_id}",
+            renew_certificates=self._renew_certificates,
+        )
 
     def reconcile(self) -> None:
         """Follow the emulated cloud now instead of soon."""
         self._ask("", lambda _cluster: None)
+
+    def _renew_certificates(self) -> None:
+        def renew(_cluster: KubernetesCluster | None) -> None:
+            self._authority = renew_certificates(self._context)
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+
+        self._ask("", renew)
 
     # --- for the application, on the loop ---
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from airflow_provider_together.emulator.errors import UnknownResourceError
 from airflow_provider_together.emulator.kubernetes.refusal import ApiError
 from tests.emulator.kubernetes.conftest import MakeLab
-from tests.emulator.kubernetes.lab import FOREVER, Lab, ended, pod
+from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod
 
 POD_PATH = "/api/v1/namespaces/default/pods"
 
@@ -57,9 +59,29 @@ def test_a_lost_node_takes_its_pods_with_it_and_no_others(lab: Lab) -> None:
     assert lab.pod(names[1]).status.phase == "Running"
 
 
+def test_a_node_may_have_fewer_gpus_and_takes_pods_by_them(lab: Lab) -> None:
+    first, second = [node["metadata"]["name"] for node in lab.handle.objects("nodes")]
+    lab.handle.set_gpus(first, 0)
+    lab.handle.set_gpus(second, 4)
+    assert lab.core.read_node(second).status.allocatable["nvidia.com/gpu"] == "4"
+    assert lab.core.read_node(second).status.capacity["nvidia.com/gpu"] == "8"
+    name = lab.create_pod(with_gpus(5)).metadata.name
+    lab.wait(lambda: lab.events(name))
+    assert lab.events(name) == [("FailedScheduling", "0/2 nodes are available: 2 Insufficient nvidia.com/gpu.")]
+    lab.handle.set_gpus(first, 8)
+    assert lab.wait_until_running(name).spec.node_name == first
+
+
+def with_gpus(number: int) -> dict[str, Any]:
+    limits = {"nvidia.com/gpu": str(number)}
+    return pod(f"gpus-{number}", containers=[container(FOREVER, resources={"limits": limits})])
+
+
 def test_what_is_not_there_cannot_be_lost(lab: Lab) -> None:
     with pytest.raises(ApiError, match='nodes "none" not found'):
         lab.handle.lose_node("none")
+    with pytest.raises(ApiError, match='nodes "none" not found'):
+        lab.handle.set_gpus("none", 8)
     with pytest.raises(ApiError, match='pods "none" not found'):
         lab.handle.evict("none")
     with pytest.raises(UnknownResourceError):
@@ -83,6 +105,24 @@ def test_a_rotated_token_is_worthless_and_the_new_kubeconfig_has_another(lab: La
     lab.rest.close()
     lab.connect()
     assert lab.rest.get("/version").status_code == 200
+
+
+def test_a_rotated_certificate_is_vouched_for_by_the_new_kubeconfig_only(lab: Lab) -> None:
+    assert lab.rest.get("/version").status_code == 200
+    lab.handle.rotate_certificate()
+    with pytest.raises(httpx.ConnectError, match=r"(?i)certificate verify failed"):
+        retried(lambda: lab.rest.get("/version"))
+    lab.rest.close()
+    lab.connect()
+    assert lab.rest.get("/version").status_code == 200
+
+
+def retried(ask: Callable[[], object]) -> object:
+    """Ask once more if the connection had been ended under the first request."""
+    try:
+        return ask()
+    except (httpx.ReadError, httpx.RemoteProtocolError):
+        return ask()
 
 
 def test_the_next_requests_fail_as_often_as_was_said_and_only_those_that_were_meant(lab: Lab) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_together.emulator.kubernetes.refusal import ApiError
 from airflow_provider_together.emulator.kubernetes.rewriting import name_rewriter, path_rewriter
 from tests.emulator.kubernetes.conftest import MakeLab
 from tests.emulator.kubernetes.lab import Lab, container, pod, waiting
@@ -97,6 +98,27 @@ def test_a_claim_that_does_not_fit_stays_pending(
     with_volume.wait(lambda: with_volume.events("data"))
     text = f'Cannot bind to requested volume "datasets": {problem}'
     assert with_volume.events("data") == [("VolumeMismatch", text)]
+
+
+@pytest.mark.parametrize(("storage_class", "claimed"), [("fast", "fast"), ("", ""), ("", None)])
+def test_a_volume_may_have_another_class_and_is_bound_to_claims_of_that_one_only(
+    make_lab: MakeLab, lab: Lab, storage_class: str, claimed: str | None
+) -> None:
+    with_volume = make_lab(volume_id=make_volume(lab))
+    with_volume.handle.set_storage_class("datasets", storage_class)
+    core = with_volume.core
+    core.create_namespaced_persistent_volume_claim("default", claim("usual"))
+    with_volume.wait(lambda: with_volume.events("usual"))
+    text = 'Cannot bind to requested volume "datasets": storageClassName does not match'
+    assert with_volume.events("usual") == [("VolumeMismatch", text)]
+    core.create_namespaced_persistent_volume_claim("default", claim(storageClassName=claimed))
+    with_volume.wait(lambda: core.read_namespaced_persistent_volume_claim("data", "default").status.phase == "Bound")
+    assert core.read_persistent_volume("datasets").spec.claim_ref.name == "data"
+
+
+def test_only_a_volume_that_is_there_can_have_another_class(lab: Lab) -> None:
+    with pytest.raises(ApiError, match='persistentvolumes "none" not found'):
+        lab.handle.set_storage_class("none", "fast")
 
 
 def test_a_pod_waits_for_its_claim(lab: Lab) -> None:

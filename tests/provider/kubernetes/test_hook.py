@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,10 +82,55 @@ def test_nobody_at_the_address_is_told(send: Send, cluster_id: str, monkeypatch:
         send(cluster_id, LOOK.once(), [])
 
 
-def test_a_server_of_somebody_else_is_not_trusted(send: Send, cluster_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_of_somebody_else_is_not_trusted(
+    send: Send, cluster_id: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leading(monkeypatch, lambda text: "\n".join(line for line in text.splitlines() if "authority" not in line))
+    before = fetched(emulator)
     with pytest.raises(NotSentError, match=r"(?i)certificate"):
         send(cluster_id, LOOK.once(), [])
+    assert fetched(emulator) - before == 2  # for the look, and once more
+
+
+def fetched(emulator: Emulator) -> int:
+    """Return how often a kubeconfig was fetched."""
+    return sum(request.route == "get_cluster" for request in emulator.requests)
+
+
+def test_whoever_finds_another_certificate_fetches_the_kubeconfig_once(
+    cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle
+) -> None:
+    driver = KubernetesDriver(GPUClusterKubernetesHook(cluster_id, repeats=False))
+    files = open_files()
+    for _ in range(5):
+        with pytest.raises(NotFoundError):
+            driver.send(LOOK)
+        kubernetes.rotate_certificate()
+    assert fetched(emulator) == 5
+    assert open_files() - files < 5  # those of earlier kubeconfigs are closed
+
+
+def test_so_does_a_triggerer(cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle) -> None:
+    async def look() -> None:
+        async with AsyncKubernetesDriver(AsyncGPUClusterKubernetesHook(cluster_id)) as driver:
+            for _ in range(5):
+                with pytest.raises(NotFoundError):
+                    await driver.send(LOOK, sleep=asyncio.sleep)
+                await asyncio.to_thread(kubernetes.rotate_certificate)
+
+    files = open_files()
+    asyncio.run(asyncio.wait_for(look(), timeout=60))
+    assert fetched(emulator) == 5
+    assert open_files() - files < 5
+
+
+def open_files() -> int:
+    """Return how many files in memory are open."""
+    names = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another thread has closed it
+            names.append(str(path.readlink()))
+    return sum("memfd:kubeconfig" in name for name in names)
 
 
 def test_a_token_that_is_refused_twice_is_told_after_one_more_look_at_the_kubeconfig(

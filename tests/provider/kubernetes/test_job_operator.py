@@ -16,6 +16,7 @@ import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 
+from airflow_provider_together.api import models
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.compat import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
@@ -62,6 +63,8 @@ else:
             __import__("time").sleep(0.05)
 print("rank", rank, "is done")
 """
+#: Answers of an API server that pass.
+FAULTS = (503, 500, 429, 423, 409, 403)
 #: Rank 1 fails, the others would go on for ever.
 ONE_FAILS = """
 import os, sys, time
@@ -246,13 +249,24 @@ class TestEnd:
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool
     ) -> None:
         def fail() -> None:
-            for status in (503, 500, 429, 403):
+            for status in FAULTS:
                 kubernetes.fail_next(status, times=2, method="GET")
 
         with meanwhile(lambda: runs(kubernetes), fail):
-            run = run_job(cluster_id, "import time\ntime.sleep(2)", deferrable=deferrable)
+            run = run_job(cluster_id, "import time\ntime.sleep(3)", deferrable=deferrable)
         assert run.state == "success"
-        assert sum(request.status in {503, 500, 429, 403} for request in kubernetes.requests) == 8
+        assert sum(request.status in FAULTS for request in kubernetes.requests) == 2 * len(FAULTS)
+
+    @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+    def test_an_object_that_is_in_use_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, method: str
+    ) -> None:
+        for status in (409, 423, 429):
+            kubernetes.fail_next(status, method=method, path_contains="/jobs/")
+        run = run_job(cluster_id, "print(1)", deferrable=deferrable, num_nodes=1)
+        assert run.state == "success"
+        assert sum(request.status in {409, 423, 429} for request in kubernetes.requests) == 3
+        assert is_clean(kubernetes)
 
     def test_a_token_that_is_exchanged_meanwhile_is_fetched_once(
         self, cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle, deferrable: bool
@@ -263,6 +277,31 @@ class TestEnd:
         refused = [request for request in kubernetes.requests if request.status == 401]
         assert 1 <= len(refused) <= 3  # the wait, and in a worker the thread that follows the log
         assert sum(request.route == "get_cluster" for request in emulator.requests) <= 7
+
+    def test_a_certificate_that_is_exchanged_meanwhile_is_waited_through(
+        self, cluster_id: str, emulator: Emulator, kubernetes: KubernetesHandle, deferrable: bool
+    ) -> None:
+        with meanwhile(lambda: is_watched(kubernetes), kubernetes.rotate_certificate):
+            run = run_job(cluster_id, "import time\ntime.sleep(4)", deferrable=deferrable)
+        assert run.state == "success"
+        assert sum(request.route == "get_cluster" for request in emulator.requests) <= 7
+        assert is_clean(kubernetes)
+
+    def test_a_kubeconfig_that_lags_behind_the_certificate_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool, monkeypatch: pytest.MonkeyPatch,
+        output: Callable[[], str],
+    ) -> None:  # fmt: skip
+        decode, known = models.decode_kubeconfig, []
+
+        def lagging(raw: str) -> str:
+            known.append(decode(raw))
+            return known[max(len(known) - 4, 0)]
+
+        monkeypatch.setattr(models, "decode_kubeconfig", lagging)
+        with meanwhile(lambda: is_watched(kubernetes), kubernetes.rotate_certificate):
+            run = run_job(cluster_id, "import time\ntime.sleep(4)", deferrable=deferrable)
+        assert run.state == "success"
+        assert re.search(r"(?i)did not get through: .*certificate.* is looked at again", output())
 
     def test_a_result_that_is_no_json_is_text(self, cluster_id: str, deferrable: bool) -> None:
         code = "import os\nopen(os.environ['TOGETHER_RESULT_PATH'], 'w').write('all good')"
@@ -339,6 +378,34 @@ class TestRefusal:
         assert run_job(cluster_id, **parameters, retries=3).state == "failed"
         assert message in output()
         assert kubernetes.requests == []
+
+    def test_a_node_with_fewer_gpus_than_it_asks_for_is_told_before_the_job_is_made(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        node = kubernetes.objects("nodes")[-1]["metadata"]["name"]
+        kubernetes.set_gpus(node, 6)
+        assert run_job(cluster_id, ENDLESS, retries=3).state == "failed"
+        text = output()
+        assert f"gpus_per_node=8 is too many: node {node} has 6 (allocatable nvidia.com/gpu)" in text
+        assert "give gpus_per_node=6, or num_nodes=1" in text
+        assert jobs_made(kubernetes) == 0
+        assert run_job(cluster_id, MEETING, gpus_per_node=6).value("train") == {"met": [1], "processes": "6"}
+
+    def test_a_node_that_has_no_gpus_yet_is_waited_for(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        node = kubernetes.objects("nodes")[-1]["metadata"]["name"]
+        kubernetes.set_gpus(node, 0)
+        with meanwhile(lambda: runs(kubernetes, 1), lambda: kubernetes.set_gpus(node, 8)):
+            assert run_job(cluster_id, "print(1)").state == "success"
+        assert "By now 1 of the 2 nodes that the job needs have 8 GPUs; it waits for more." in output()
+
+    def test_who_may_not_list_nodes_trains_all_the_same(
+        self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
+    ) -> None:
+        kubernetes.fail_next(403, path_contains="/nodes")
+        assert run_job(cluster_id, "print(1)").state == "success"
+        assert "Whether the nodes have 8 GPUs is not checked." in output()
 
     def test_a_slurm_cluster_takes_no_jobs_of_kubernetes(
         self, make_cluster: Callable[..., str], emulator: Emulator, output: Callable[[], str]
@@ -419,6 +486,17 @@ def test_what_is_written_to_the_shared_volume_is_found_by_the_next_job(
     (claim,) = kubernetes.objects("persistentvolumeclaims")
     assert claim["spec"]["volumeName"] == VOLUME
     assert claim["spec"]["resources"]["requests"]["storage"]
+
+
+@pytest.mark.parametrize("storage_class", ["fast", ""])
+def test_a_volume_of_another_class_is_mounted(
+    cluster_id: str, kubernetes: KubernetesHandle, storage_class: str
+) -> None:
+    kubernetes.set_storage_class(VOLUME, storage_class)
+    code = "open('/mnt/shared/model', 'w')"
+    assert run_job(cluster_id, code, shared_volume=VOLUME, num_nodes=1, start_timeout=20).state == "success"
+    (claim,) = kubernetes.objects("persistentvolumeclaims")
+    assert (claim["status"]["phase"], claim["spec"]["storageClassName"]) == ("Bound", storage_class)
 
 
 def test_the_log_of_rank_0_is_there_while_it_runs(

@@ -118,6 +118,17 @@ class TestEnd:
         assert run.state == "success"
         assert any(request.status == 401 for request in kubernetes.requests)
 
+    def test_a_certificate_that_is_exchanged_meanwhile_is_waited_through(
+        self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool
+    ) -> None:
+        def is_watched() -> bool:
+            looks = sum(request.method == "GET" and "/pods/" in request.path for request in kubernetes.requests)
+            return looks > 1 and bool(kubernetes.processes())
+
+        with meanwhile(is_watched, kubernetes.rotate_certificate):
+            run = run_pod(cluster_id, "import time\ntime.sleep(4)", deferrable=deferrable)
+        assert run.state == "success"
+
     def test_the_shared_volume_is_mounted_by_its_name(
         self, cluster_id: str, kubernetes: KubernetesHandle, deferrable: bool
     ) -> None:
