@@ -235,16 +235,19 @@ class TogetherHook(BaseHook):
             settings_from_connection,
             settings_from_environment,
         )
+        from airflow_provider_together.hooks.missing_connection import missing_connection  # noqa: PLC0415
 
         if not isinstance(found, AirflowNotFoundException):
             settings = settings_from_connection(found)
         elif self.together_conn_id == self.default_conn_name and (ambient := settings_from_environment()):
             settings = ambient
         else:
-            message = (
-                f"connection {self.together_conn_id!r} does not exist ({found}): create one of type {CONNECTION_TYPE!r}"
-            )
-            raise ConfigurationError(message) from found
+            raise missing_connection(
+                self.together_conn_id,
+                conn_type=CONNECTION_TYPE,
+                holds="the API key as its password",
+                options="--conn-password YOUR-KEY",
+            ) from None
         mask_secret(settings.api_key)
         return settings
 

@@ -314,8 +314,8 @@ class GPUClusterJobOperator(TogetherOperator):
                 raise
             with task_failures():
                 fate = self._remove(job["namespace"], job["name"], job["uid"])
-            message = f"{error} {fate}"
-            raise AirflowException(message) from error
+            message = f"Airflow has ended the wait for the job: {error}. {fate}"
+            raise AirflowException(message) from None
 
     def on_kill(self) -> None:
         """

@@ -213,7 +213,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
             if not diagnosis:
                 raise
             message = f"{error}\nDiagnosis: {diagnosis}"
-            raise AirflowException(message) from error
+            raise AirflowException(message) from None
 
     def _take_note(self, note: Note) -> None:
         self.log.info("%s", note.message)

@@ -159,7 +159,7 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content:
         return call.read(call.decode(content))
     except ValueError as error:
         message = f"{place(call)} answered {status}, but it is not JSON ({type(error).__name__})"
-        raise MalformedAnswerError(message) from error
+        raise MalformedAnswerError(message) from None
 
 
 def error_for_status(call: Call[Any], status: int, headers: Mapping[str, str], content: bytes) -> TogetherError:

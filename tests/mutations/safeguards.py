@@ -37,6 +37,7 @@ SOCKETS = "tests/api/test_client_sockets.py"
 TLS = "tests/api/test_tls.py"
 RESERVATION = "tests/api/test_reservation.py"
 RESERVATIONS = "tests/provider/test_reservations.py"
+TASK_LOG = "tests/provider/test_task_log.py"
 
 
 @dataclass(frozen=True)
@@ -915,5 +916,20 @@ SAFEGUARDS = [
         "container = CONTAINER if diagnosis is None else diagnosis.container or CONTAINER",
         "container = CONTAINER",
         (JOB_FLOWS,),
+    ),
+    # What people read.
+    Safeguard(
+        "a failure's sentence stands under no second traceback",
+        "hooks/failures.py",
+        "raise AirflowFailException(str(error)) from None",
+        "raise AirflowFailException(str(error)) from error",
+        (TASK_LOG,),
+    ),
+    Safeguard(
+        "a missing connection is one exception to a task that calls the hook itself",
+        "hooks/together.py",
+        "            ) from None\n        mask_secret(",
+        "            ) from found\n        mask_secret(",
+        (TASK_LOG,),
     ),
 ]
