@@ -17,7 +17,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_together.api.naming import deployment_id, printable
+from airflow_provider_together.api.naming import deployment_id
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import TogetherError
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncssh
 from airflow.sdk.log import mask_secret
 
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.exceptions import AnswerLostError, ConfigurationError, SpecError
 from airflow_provider_together.hooks.missing_connection import missing_connection
@@ -306,7 +307,7 @@ async def _enter(  # noqa: PLR0913, PLR0917 - who enters, where, and who it must
         )
         raise ConfigurationError(message) from None
     except asyncssh.PermissionDenied as error:
-        message = f"the {what} {host} port {port} does not let {login!r} in: {error.reason}"
+        message = f"the {what} {host} port {port} does not let {login!r} in: {printable(error.reason)}"
         raise LoginRefusedError(message) from None
     if accepts:
         log.warning("The %s %s is taken to be the one with the key %s.", what, host, doorkeeper.shown)
@@ -362,7 +363,7 @@ def _two_words(line: str) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _text(output: Any) -> str:

@@ -221,7 +221,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
     def _gpus(self) -> int:
         present = GPUS_PER_NODE if self._cluster is None else gpus_of_node(self._cluster)
         wanted = None if self.num_gpus is None else count_of(self.num_gpus)
-        return check_share("num_gpus", present if wanted is None else wanted, present, "GPUs on a node")
+        return check_share("num_gpus", present if wanted is None else wanted, present, "GPU", " on a node")
 
     def _diagnosis_of(self, remote_pod: k8s.V1Pod) -> str:
         """Return what is wrong with a pod that has not succeeded, as long as it is there; else an empty text."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_together.api.call import Call, quoted
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     MalformedAnswerError,
@@ -197,7 +198,7 @@ def _words(content: bytes) -> str:
     except ValueError:
         body = None
     said = body.get("message") if isinstance(body, dict) else text
-    said = " ".join(str(said or "").split())
+    said = printable(" ".join(str(said or "").split()))
     if len(said) > _LONGEST_WORDS:
         said = f"{said[:_LONGEST_WORDS]}…"
     return f": {said}" if said else ""

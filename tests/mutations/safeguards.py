@@ -38,6 +38,7 @@ TLS = "tests/api/test_tls.py"
 RESERVATION = "tests/api/test_reservation.py"
 RESERVATIONS = "tests/provider/test_reservations.py"
 TASK_LOG = "tests/provider/test_task_log.py"
+DIAGNOSIS = "tests/training/test_diagnosis.py"
 
 
 @dataclass(frozen=True)
@@ -901,14 +902,14 @@ SAFEGUARDS = [
         "training/diagnosis.py",
         'container="" if self.name == main else self.name',
         'container=""',
-        ("tests/training/test_diagnosis.py", JOB_STATE),
+        (DIAGNOSIS, JOB_STATE),
     ),
     Safeguard(
         "the end of a sidecar is nobody's failure",
         "training/diagnosis.py",
         " and not one.is_sidecar]",
         "]",
-        ("tests/training/test_diagnosis.py",),
+        (DIAGNOSIS,),
     ),
     Safeguard(
         "the last words of a container that failed are read from its own log",
@@ -931,5 +932,54 @@ SAFEGUARDS = [
         "            ) from None\n        mask_secret(",
         "            ) from found\n        mask_secret(",
         (TASK_LOG,),
+    ),
+    Safeguard(
+        "what Together wrote forges no line",
+        "api/answer.py",
+        "    return printable(text)",
+        "    return text",
+        (ANSWER,),
+    ),
+    Safeguard(
+        "a status word forges no line",
+        "api/models.py",
+        "return printable(_as_text(value))",
+        "return _as_text(value)",
+        ("tests/api/test_models.py",),
+    ),
+    Safeguard(
+        "a status word of the list forges no line",
+        "api/dialects/wire.py",
+        'printable(entry.get("status") or "")',
+        'entry.get("status") or ""',
+        ("tests/api/dialects/test_sights.py",),
+    ),
+    Safeguard(
+        "what Kubernetes answered forges no line",
+        "training/kubernetes_api.py",
+        'printable(" ".join(str(said or "").split()))',
+        '" ".join(str(said or "").split())',
+        ("tests/training/test_kubernetes_api.py",),
+    ),
+    Safeguard(
+        "what Kubernetes tells of a pod or a job forges no line",
+        "training/diagnosis.py",
+        'return printable(": ".join(part for part in (reason, said) if part))',
+        'return ": ".join(part for part in (reason, said) if part)',
+        (DIAGNOSIS, JOB_STATE),
+    ),
+    Safeguard(
+        "what a rank printed forges no line of an error",
+        "training/diagnosis.py",
+        'printable(_COLOURS.sub("", line).expandtabs())',
+        '_COLOURS.sub("", line).expandtabs()',
+        (DIAGNOSIS,),
+    ),
+    Safeguard(
+        "what Slurm wrote forges no line",
+        "training/slurm_programs.py",
+        "printable(value.strip())",
+        "value.strip()",
+        (SLURM,),
     ),
 ]

@@ -67,6 +67,7 @@ class TestStart:
         assert kubernetes.calls == ["GET jobs/train", "POST jobs", "POST services", "PATCH jobs/train"]
         assert started == Started("train", "default", "u1", 1000.0)
         assert job_there(kubernetes)["spec"]["suspend"] is False
+        assert kubernetes.told == ["Job train is made: 2 ranks of 8 GPUs."]
 
     def test_a_job_of_an_earlier_try_that_runs_is_adopted(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)
