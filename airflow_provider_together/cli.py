@@ -8,8 +8,10 @@ look at the clusters without the emulator.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import json
+import locale
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.api.naming import deployment_id
 from airflow_provider_together.api.wording import printable
-from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.exceptions import ConfigurationError, TogetherError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
@@ -214,7 +216,19 @@ def _shown(cluster: Cluster) -> dict[str, Any]:
     return cluster.model_dump(mode="json", exclude={"kube_config"})
 
 
+def _check_alphabet() -> None:
+    """
+    Refuse an alphabet in which Airflow cannot read its own files.
+
+    :raises ConfigurationError: if it is ASCII, which Python takes for a locale only where PYTHONUTF8=0 makes it.
+    """
+    if codecs.lookup(locale.getpreferredencoding(do_setlocale=False)).name == "ascii":
+        message = "Airflow cannot read its own files in ASCII: leave out PYTHONUTF8=0, or set LC_ALL=C.UTF-8"
+        raise ConfigurationError(message)
+
+
 def _hook(conn_id: str) -> TogetherHook:
+    _check_alphabet()
     # As Airflow's own `connections` command does: without it the metadata database is not asked for connections.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     # What Airflow logs belongs to stderr: the output of a command may be read by a program.

@@ -9,7 +9,9 @@ from airflow_provider_together.exceptions import ConfigurationError
 _VARIABLE_PREFIX = "AIRFLOW_CONN_"
 
 
-def missing_connection(conn_id: str, *, conn_type: str, holds: str, options: str) -> ConfigurationError:
+def missing_connection(
+    conn_id: str, *, conn_type: str, holds: str, options: str, instead: str = ""
+) -> ConfigurationError:
     """
     Return the error for a connection that does not exist.
 
@@ -17,6 +19,7 @@ def missing_connection(conn_id: str, *, conn_type: str, holds: str, options: str
     :param conn_type: the type that it has to have.
     :param holds: what has to be in it, in words.
     :param options: the same as options of Airflow's command.
+    :param instead: what else may be done, in words.
     """
     ways = [
         "in Airflow's UI under Admin, Connections",
@@ -26,9 +29,6 @@ def missing_connection(conn_id: str, *, conn_type: str, holds: str, options: str
     if variable.isidentifier() and variable.isascii():  # else no shell exports it
         ways.append(f"in the environment variable {variable}")
     return ConfigurationError(
-        f"connection {conn_id!r} does not exist: make it, of type {conn_type!r} and with {holds}, {_alternatives(ways)}"
+        f"connection {conn_id!r} does not exist: make it, of type {conn_type!r} and with {holds}, "
+        f"{', '.join(ways[:-1])} or {ways[-1]}{f'; or {instead}' if instead else ''}"
     )
-
-
-def _alternatives(ways: list[str]) -> str:
-    return f"{', '.join(ways[:-1])} or {ways[-1]}"

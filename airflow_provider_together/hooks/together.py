@@ -232,6 +232,7 @@ class TogetherHook(BaseHook):
 
     def _settings_of(self, found: Connection | AirflowNotFoundException) -> Settings:
         from airflow_provider_together.hooks.connection import (  # noqa: PLC0415 - for a task only
+            API_KEY_VARIABLE,
             settings_from_connection,
             settings_from_environment,
         )
@@ -247,6 +248,7 @@ class TogetherHook(BaseHook):
                 conn_type=CONNECTION_TYPE,
                 holds="the API key as its password",
                 options="--conn-password YOUR-KEY",
+                instead=f"set {API_KEY_VARIABLE} alone" if self.together_conn_id == self.default_conn_name else "",
             ) from None
         mask_secret(settings.api_key)
         return settings

@@ -157,3 +157,39 @@ def test_a_name_beyond_the_terminals_alphabet_is_shown_all_the_same(emulator: Em
     command = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
     done = subprocess.run([*command, "clusters", "list"], env=environment, capture_output=True, timeout=60, check=False)
     assert (done.returncode, b"gr??e" in done.stdout or b"gr?" in done.stdout) == (0, True)
+
+
+def test_an_alphabet_in_which_airflow_cannot_be_read_is_told_in_one_line(emulator: Emulator) -> None:
+    del emulator
+    done = run("clusters", "list", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "together-airflow: Airflow cannot read its own files in ASCII: leave out PYTHONUTF8=0, or set LC_ALL=C.UTF-8"
+    ]
+
+
+def test_the_locale_c_is_no_obstacle(emulator: Emulator) -> None:
+    del emulator
+    TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": "größe"}))
+    done = run("clusters", "list", LC_ALL="C")
+    assert (done.returncode, "größe" in done.stdout) == (0, True)
+
+
+def test_a_name_of_others_forges_no_line_of_the_table(emulator: Emulator) -> None:
+    cluster = TogetherHook().create_gpu_cluster(ClusterSpec.parse(SPEC))
+    forged = "READY\n\x1b[2Jc-2  theirs"
+    emulator.inject(Fault(route="list_clusters", kind="status_word", word=forged, times=None))
+    lines = run("clusters", "list").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(cluster.cluster_id)
+    assert "READY\ufffd\ufffd[2Jc-2  theirs" in lines[1]
+
+
+def test_no_key_at_all_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, database: None) -> None:
+    del database
+    monkeypatch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT", raising=False)
+    done = run("clusters", "list")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "or in the environment variable AIRFLOW_CONN_TOGETHER_DEFAULT; or set TOGETHER_API_KEY alone"
+    )
