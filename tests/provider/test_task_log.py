@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from airflow_provider_together.hooks.missing_connection import missing_connectio
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
+from tests.api.loopback import unused_port
 from tests.dag_runs import run_dag
 from tests.provider.test_create_operator import REQUEST
 
@@ -30,8 +32,8 @@ MISSING = (
 
 
 @task
-def list_clusters() -> None:
-    TogetherHook("team_a").list_gpu_clusters()
+def list_clusters(of: str) -> None:
+    TogetherHook(of).list_gpu_clusters()
 
 
 def create(**parameters: Any) -> None:
@@ -65,7 +67,18 @@ def test_a_missing_connection_says_so_to_a_task_of_ones_own_as_well(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del emulator
-    assert_one_exception(told_by(list_clusters, capsys), "ConfigurationError", re.escape(MISSING))
+    assert_one_exception(told_by(lambda: list_clusters("team_a"), capsys), "ConfigurationError", re.escape(MISSING))
+
+
+def test_a_host_where_nobody_is_says_so_to_a_task_of_ones_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = f"http://127.0.0.1:{unused_port()}"
+    extra = {"retries": 0}
+    connection = {"conn_type": "together", "host": nobody, "password": "a-key", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_NOBODY", json.dumps(connection))
+    message = rf"list GPU clusters \(GET {nobody}\S+\) failed: ConnectError: .*Connection refused"
+    assert_one_exception(told_by(lambda: list_clusters("nobody"), capsys), "NotSentError", message)
 
 
 @pytest.mark.parametrize(("conn_id", "variable"), [("team.a", ""), ("größe", ""), ("a b", ""), ("a", "AIRFLOW_CONN_A")])
