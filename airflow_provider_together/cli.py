@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from airflow_provider_together.api.naming import deployment_id
 from airflow_provider_together.api.wording import printable
@@ -168,7 +168,7 @@ def _delete(parsed: argparse.Namespace) -> int:
         return 2
     now = client.now()
     wait = GoneWait(cluster.cluster_id, started=now, deadline=now + parsed.timeout, poll_interval=parsed.poll_interval)
-    look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: print(note.message))
+    look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: _tell(note.message, sys.stdout))
     if look.verdict is not Verdict.GONE:
         print(f"Cluster {cluster.cluster_id} is not gone ({look.verdict.value}); it is still billed.", file=sys.stderr)
         return 1
@@ -199,12 +199,18 @@ def _sweep(parsed: argparse.Namespace) -> int:
         delete_reserved=parsed.delete_reserved,
         timeout=parsed.timeout,
         poll_interval=parsed.poll_interval,
-        say=lambda sentence: print(sentence, file=sys.stderr),
+        say=lambda sentence: _tell(sentence, sys.stderr),
     )
     print("\n".join(report(findings, now=hook.client.now(), price=parsed.price)))
     if any(finding.fate is Fate.FORGOTTEN for finding in findings) and not parsed.delete:
         print("Nothing was deleted: give --delete.")
     return 1 if any(finding.fate is Fate.STUCK for finding in findings) else 0
+
+
+def _tell(sentence: str, stream: TextIO) -> None:
+    """Print what happens meanwhile; who does not read it any more stops no deletion."""
+    with contextlib.suppress(BrokenPipeError):
+        print(sentence, file=stream, flush=True)
 
 
 def _is_confirmed(cluster: Cluster) -> bool:

@@ -982,4 +982,11 @@ SAFEGUARDS = [
         "value.strip()",
         (SLURM,),
     ),
+    Safeguard(
+        "a pipe that closes stops no deletion",
+        "cli.py",
+        "        say=lambda sentence: _tell(sentence, sys.stderr),",
+        "        say=lambda sentence: print(sentence, file=sys.stderr),",
+        ("tests/provider/test_cli.py",),
+    ),
 ]
