@@ -6,12 +6,21 @@ It imports nothing of the package.
 
 from __future__ import annotations
 
+import unicodedata
+
+#: Invisible, but words of Persian and of Indian languages, and some emojis, are others without them.
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
 
 def printable(text: str) -> str:
     """Return other people's text without controls, escapes and changes of direction, which could forge a line."""
     if text.isprintable():
         return text
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(letter if _is_harmless(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def counted(number: int, noun: str) -> str:

@@ -260,7 +260,8 @@ def _told(call: Call[Any]) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {printable(str(error))}" if str(error) else type(error).__name__
+    said = printable(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _refusal(call: Call[Any], error: ApiException) -> TogetherError:

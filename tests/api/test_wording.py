@@ -11,6 +11,10 @@ from airflow_provider_together.api.wording import counted, printable
     ("text", "shown"),
     [
         ("größe-训练", "größe-训练"),
+        ("全\u3000角 a\u00a0b", "全\u3000角 a\u00a0b"),
+        ("\u0645\u06cc\u200c\u062e\u0648", "\u0645\u06cc\u200c\u062e\u0648"),
+        ("\U0001f469\u200d\U0001f680", "\U0001f469\u200d\U0001f680"),
+        ("a\u2028b\u200bc\x85", "a\ufffdb\ufffdc\ufffd"),
         ("a\nb\tc", "a\ufffdb\ufffdc"),
         ("\x1b[31mred", "\ufffd[31mred"),
         ("with\u202eeffect", "with\ufffdeffect"),
