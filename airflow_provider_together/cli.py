@@ -8,17 +8,20 @@ look at the clusters without the emulator.
 from __future__ import annotations
 
 import argparse
+import codecs
 import contextlib
 import json
+import locale
 import os
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from airflow_provider_together.api.naming import deployment_id, printable
-from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.api.naming import deployment_id
+from airflow_provider_together.api.wording import printable
+from airflow_provider_together.exceptions import ConfigurationError, TogetherError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
@@ -165,7 +168,7 @@ def _delete(parsed: argparse.Namespace) -> int:
         return 2
     now = client.now()
     wait = GoneWait(cluster.cluster_id, started=now, deadline=now + parsed.timeout, poll_interval=parsed.poll_interval)
-    look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: print(note.message))
+    look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: _tell(note.message, sys.stdout))
     if look.verdict is not Verdict.GONE:
         print(f"Cluster {cluster.cluster_id} is not gone ({look.verdict.value}); it is still billed.", file=sys.stderr)
         return 1
@@ -196,12 +199,18 @@ def _sweep(parsed: argparse.Namespace) -> int:
         delete_reserved=parsed.delete_reserved,
         timeout=parsed.timeout,
         poll_interval=parsed.poll_interval,
-        say=lambda sentence: print(sentence, file=sys.stderr),
+        say=lambda sentence: _tell(sentence, sys.stderr),
     )
     print("\n".join(report(findings, now=hook.client.now(), price=parsed.price)))
     if any(finding.fate is Fate.FORGOTTEN for finding in findings) and not parsed.delete:
         print("Nothing was deleted: give --delete.")
     return 1 if any(finding.fate is Fate.STUCK for finding in findings) else 0
+
+
+def _tell(sentence: str, stream: TextIO) -> None:
+    """Print what happens meanwhile; who does not read it any more stops no deletion."""
+    with contextlib.suppress(BrokenPipeError):
+        print(sentence, file=stream, flush=True)
 
 
 def _is_confirmed(cluster: Cluster) -> bool:
@@ -213,7 +222,19 @@ def _shown(cluster: Cluster) -> dict[str, Any]:
     return cluster.model_dump(mode="json", exclude={"kube_config"})
 
 
+def _check_alphabet() -> None:
+    """
+    Refuse an alphabet in which Airflow cannot read its own files.
+
+    :raises ConfigurationError: if it is ASCII, which Python takes for a locale only where PYTHONUTF8=0 makes it.
+    """
+    if codecs.lookup(locale.getpreferredencoding(do_setlocale=False)).name == "ascii":
+        message = "Airflow cannot read its own files in ASCII: leave out PYTHONUTF8=0, or set LC_ALL=C.UTF-8"
+        raise ConfigurationError(message)
+
+
 def _hook(conn_id: str) -> TogetherHook:
+    _check_alphabet()
     # As Airflow's own `connections` command does: without it the metadata database is not asked for connections.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     # What Airflow logs belongs to stderr: the output of a command may be read by a program.

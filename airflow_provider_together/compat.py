@@ -222,7 +222,7 @@ def get_connection(conn_id: str) -> Connection:
         if error.name != "airflow.sdk.execution_time.task_runner":
             raise
         message = f"The conn_id `{conn_id}` isn't defined"
-        raise AirflowNotFoundException(message) from error
+        raise AirflowNotFoundException(message) from None
 
 
 async def aget_connection(conn_id: str) -> Connection:

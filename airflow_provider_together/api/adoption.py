@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow_provider_together.api.call import Alert, Flow, Note, Pause
 from airflow_provider_together.api.identity import Created, Identity, Recall, Record
 from airflow_provider_together.api.models import Cluster, Listing
-from airflow_provider_together.api.naming import ClusterName, printable
+from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.polling import duration
 from airflow_provider_together.api.reservation import reservation_of
 from airflow_provider_together.exceptions import (
@@ -312,4 +312,4 @@ def _looks(seconds: float) -> list[float]:
 
 def described(cluster: Cluster) -> str:
     """Return how notes and errors speak of a cluster."""
-    return f"cluster {cluster.cluster_name!r} ({cluster.cluster_id}, {printable(cluster.status) or 'status unknown'})"
+    return f"cluster {cluster.cluster_name!r} ({cluster.cluster_id}, {cluster.status or 'status unknown'})"

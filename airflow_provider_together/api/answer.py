@@ -20,6 +20,7 @@ import httpx
 
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.settings import Settings
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import (
     AnswerLostError,
     AuthenticationError,
@@ -168,10 +169,11 @@ def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:
 
 
 def scrubbed(text: str, settings: Settings) -> str:
-    """Return a text without the API key, written out or as Python shows it."""
+    """Return somebody else's text in one line, without the API key, written out or as Python shows it."""
+    text = " ".join(text.split())
     for shown in {settings.api_key, repr(settings.api_key)[1:-1]} - {""}:
         text = text.replace(shown, "***")
-    return text
+    return printable(text)
 
 
 def _lost(call: Call[Any], error: TogetherError) -> TogetherError:
@@ -201,9 +203,7 @@ def _words(response: HTTPAnswer, settings: Settings) -> str:
         body = json.loads(response.content)
     except (ValueError, RecursionError):
         body = None
-    said = " ".join((_message_of(body) or response.content.decode("utf-8", "replace")).split())
-    # JSON may hold half a surrogate pair, which no log can write.
-    said = scrubbed(said, settings).encode("utf-8", "replace").decode()
+    said = scrubbed(_message_of(body) or response.content.decode("utf-8", "replace"), settings)
     if len(said) > _LONGEST_WORDS:
         said = f"{said[:_LONGEST_WORDS]}…"
     return f": {said}" if said else ""

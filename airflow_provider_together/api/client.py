@@ -195,8 +195,10 @@ class Client(_Driver):
             ):
                 content = b"".join(limit.check(chunk) for chunk in response.iter_bytes())
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise error_for_transport(call, error, self.settings) from error
-        return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+            failure = error_for_transport(call, error, self.settings)
+        else:
+            return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+        raise failure  # by itself: it has the words of httpx, and a task's log would show the frames of three libraries
 
 
 class AsyncClient(_Driver):
@@ -259,10 +261,12 @@ class AsyncClient(_Driver):
                 async with asyncio.timeout(limit.seconds), request as response:
                     content = b"".join([limit.check(chunk) async for chunk in response.aiter_bytes()])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise error_for_transport(call, error, self.settings) from error
-        except TimeoutError as error:
-            raise error_for_transport(call, limit.exceeded(), self.settings) from error
-        return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+            failure = error_for_transport(call, error, self.settings)
+        except TimeoutError:
+            failure = error_for_transport(call, limit.exceeded(), self.settings)
+        else:
+            return read_answer(call, HTTPAnswer(response.status_code, response.headers, content), self.settings)
+        raise failure
 
 
 def shared_client(settings: Settings) -> Client:

@@ -37,6 +37,7 @@ from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait, bac
 from airflow_provider_together.api.reservation import Reservation, reservation_of
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.verdict import Verdict
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.exceptions import (
     ClusterFailedError,
     NameTakenError,
@@ -413,8 +414,7 @@ def _find_volume(dialect: Dialect, volume_name: str) -> Flow[SharedVolume | None
 
 
 def _wanted(spec: ClusterSpec) -> str:
-    unit = "day" if spec.duration_days == 1 else "days"
-    days = f" for {spec.duration_days} {unit}" if spec.duration_days is not None else ""
+    days = f" for {counted(spec.duration_days, 'day')}" if spec.duration_days is not None else ""
     return (
         f"cluster {spec.cluster_name!r}: {spec.num_gpus} x {spec.gpu_type} in {spec.region}, {spec.billing_type}{days}"
     )

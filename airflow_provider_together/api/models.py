@@ -4,7 +4,7 @@ What things are: clusters, nodes, volumes and regions as Together answers them.
 What a user *asks for* is in :mod:`.specs`: it is strict, while these models are lenient, since
 an answer that surprises us must not cost anybody a running cluster. Unknown fields are kept, unknown
 words are kept, missing or null fields get an empty value; only an answer that has no id is refused.
-It imports :mod:`.phase` only.
+It imports :mod:`.phase` and :mod:`.wording` only.
 """
 
 from __future__ import annotations
@@ -18,12 +18,18 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, computed_field
 
 from airflow_provider_together.api.phase import Phase, failure_word, phase_of
+from airflow_provider_together.api.wording import printable
 
 T = TypeVar("T")
 
 
 def _as_text(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else str(value)
+
+
+def _as_word(value: Any) -> str:
+    """Read a word that is shown to people, and by which nobody is told from another: a status, a region."""
+    return printable(_as_text(value))
 
 
 def _as_count(value: Any) -> int | None:
@@ -60,6 +66,7 @@ def _as_words(value: Any) -> list[Any]:
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
+Word = Annotated[str, BeforeValidator(_as_word)]
 Count = Annotated[int | None, BeforeValidator(_as_count)]
 Amount = Annotated[float | None, BeforeValidator(_as_amount)]
 Time = Annotated[datetime | None, BeforeValidator(_as_time)]
@@ -79,7 +86,7 @@ class Answer(BaseModel):
 class PhaseTransition(Answer):
     """One step of a cluster's or a node's life."""
 
-    phase: Text = ""
+    phase: Word = ""
     transition_time: Time = None
 
 
@@ -89,7 +96,7 @@ class Node(Answer):
     node_id: Text = ""
     node_name: Text = ""
     host_name: Text = ""
-    status: Text = ""
+    status: Word = ""
     num_gpus: Count = None
     num_cpu_cores: Count = None
     memory_gib: Amount = None
@@ -112,7 +119,7 @@ class SharedVolume(Answer):
     volume_id: Annotated[str, Field(min_length=1)]
     volume_name: Text = ""
     size_tib: Count = None
-    status: Text = ""
+    status: Word = ""
 
 
 class AttachedVolume(Answer):
@@ -121,7 +128,7 @@ class AttachedVolume(Answer):
     volume_id: Text = ""
     volume_name: Text = ""
     size_tib: Count = None
-    status: Text = ""
+    status: Word = ""
 
 
 class DriverVersion(Answer):
@@ -140,7 +147,7 @@ class DriverVersion(Answer):
 class Region(Answer):
     """A region and what can be had there. ``gpu_types`` is empty where the dialect does not tell."""
 
-    name: Text = ""
+    name: Word = ""
     gpu_types: Words = Field(default_factory=list)
     driver_versions: Objects[DriverVersion] = Field(default_factory=list)
 
@@ -170,13 +177,13 @@ class Cluster(Answer):
 
     cluster_id: Annotated[str, Field(min_length=1)]
     cluster_name: Text = ""
-    status: Text = ""
+    status: Word = ""
     cluster_type: Text = ""
-    region: Text = ""
-    gpu_type: Text = ""
+    region: Word = ""
+    gpu_type: Word = ""
     num_gpus: Count = None
     driver_version: Text = ""
-    billing_type: Text = ""
+    billing_type: Word = ""
     project_id: Text = ""
     duration_hours: Count = None
     created_at: Time = None

@@ -24,12 +24,6 @@ from typing import Self
 
 from airflow_provider_together.exceptions import ConfigurationError
 
-
-def printable(text: str) -> str:
-    """Return other people's text without controls, escapes and changes of direction, which could forge a line."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
 #: The length of a DNS label, which Kubernetes demands of most names.
 LONGEST_NAME = 63
 

@@ -22,6 +22,7 @@ from airflow_provider_together.api.call import Call, Flow, Note, Pause
 from airflow_provider_together.api.models import Sight
 from airflow_provider_together.api.polling import LONGEST_BACK_OFF, GoneWait, Look, ReadyWait, back_off
 from airflow_provider_together.api.verdict import Verdict
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.exceptions import NotFoundError, RateLimitError, RequestRefusedError, TogetherError
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Board:
         for cluster_id in self._waiters:
             if cluster_id not in self._unlisted:
                 self._unlisted.set(cluster_id, now)
-        return f"{error} Asking for each of {len(self._waiters)} clusters by itself meanwhile."
+        return f"{error} Asking for each of {counted(len(self._waiters), 'cluster')} by itself meanwhile."
 
     def _leave_alone(self, error: TogetherError, now: float) -> None:
         """Ask nothing for a while."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_together.api.wording import counted
+
 _HOURS_PER_DAY = 24
 _CAUTION = (
     "The DAG gives the cluster back as soon as its work is over, and this command deletes what is left when it",
@@ -41,8 +43,8 @@ def words_to_type(wishes: Sequence[Wish]) -> str:
     """Return what a person has to type, letter by letter."""
     gpus = sum(wish.num_gpus for wish in wishes)
     hours = [wish.hours for wish in wishes if wish.hours is not None]
-    end = f"for up to {max(hours)} hours" if len(hours) == len(wishes) else "without a time limit"
-    return f"rent {gpus} GPUs {end}"
+    end = f"for up to {counted(max(hours), 'hour')}" if len(hours) == len(wishes) else "without a time limit"
+    return f"rent {counted(gpus, 'GPU')} {end}"
 
 
 def summary(wishes: Sequence[Wish], *, host: str, price_per_gpu_hour: float | None) -> list[str]:
@@ -53,14 +55,14 @@ def summary(wishes: Sequence[Wish], *, host: str, price_per_gpu_hour: float | No
     """
     lines = [f"This rents real GPUs from {host} and costs money:"]
     for wish in wishes:
-        time = "without a duration" if wish.hours is None else f"for {wish.hours} hours"
+        time = "without a duration" if wish.hours is None else f"for {counted(wish.hours, 'hour')}"
         lines.append(
             f"  task {wish.task_id}: {wish.num_gpus} x {wish.gpu_type} in {wish.region}, {wish.billing_type}, {time}"
         )
     if all(wish.hours is not None for wish in wishes):
         gpu_hours = sum(wish.num_gpus * (wish.hours or 0) for wish in wishes)
         money = "" if price_per_gpu_hour is None else f", {gpu_hours * price_per_gpu_hour:.2f} at your price"
-        lines.append(f"  kept that long, it is {gpu_hours} GPU-hours{money}")
+        lines.append(f"  kept that long, it is {counted(gpu_hours, 'GPU-hour')}{money}")
     return [*lines, *_CAUTION]
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.demo.view import ClusterRow, Progress, Snapshot
 
 _GAP = "  "
@@ -45,7 +46,7 @@ def left_line(clusters: Sequence[ClusterRow]) -> str:
     """Return how many clusters are alive, and which."""
     alive = [row for row in clusters if row.is_alive]
     names = ", ".join(f"{row.cluster_id} ({row.status})" for row in alive)
-    return f"{len(alive)} cluster{'' if len(alive) == 1 else 's'} left{': ' if alive else ''}{names}"
+    return f"{counted(len(alive), 'cluster')} left{': ' if alive else ''}{names}"
 
 
 def shortcomings(snapshot: Snapshot, progress: Progress, *, must_defer: str | None) -> list[str]:

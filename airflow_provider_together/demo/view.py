@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.demo.airflow_api import TaskInstance
 
 _NAME_WIDTH = 18
@@ -123,7 +124,7 @@ def status_line(snapshot: Snapshot) -> str:
         if task.state in {"queued", "running", "deferred", "up_for_retry", "up_for_reschedule"}:
             parts.append(f"{task.name} {task.state}" + ("" if seconds is None else f" {clock(seconds)}"))
     alive = [row for row in snapshot.clusters if row.is_alive]
-    parts += [f"cluster {row.status}, {row.num_gpus} GPUs" for row in alive]
+    parts += [f"cluster {row.status}, {counted(row.num_gpus, 'GPU')}" for row in alive]
     return " | ".join(parts)
 
 

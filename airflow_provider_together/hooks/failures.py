@@ -3,6 +3,10 @@ From our errors to Airflow's.
 
 Hooks raise our own errors, whose type says whether a retry helps; tasks must say the same in Airflow's
 words. Only operators and sensors use this.
+
+Airflow logs every exception of a chain with all its frames, which buries the sentence that a reader needs. So the chain
+ends here, and wherever else a mistake of the user's or an answer is told whose words the message repeats. A bug of the
+package passes, and keeps its chain.
 """
 
 from __future__ import annotations
@@ -25,6 +29,6 @@ def task_failures() -> Iterator[None]:
     try:
         yield
     except PermanentError as error:
-        raise AirflowFailException(str(error)) from None  # the sentence says it all: a reader needs no second traceback
+        raise AirflowFailException(str(error)) from None
     except TogetherError as error:
         raise AirflowException(str(error)) from None

@@ -28,6 +28,7 @@ from airflow_provider_together.api.client import (
     log_repetition,
 )
 from airflow_provider_together.api.retry import retrying
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import AnswerLostError, NotFoundError, NotSentError, TogetherError
 from airflow_provider_together.training.job_flows import ClusterQuestion
 from airflow_provider_together.training.kubernetes_api import error_for_status, place, read_answer
@@ -260,7 +261,8 @@ def _told(call: Call[Any]) -> Iterator[None]:
 
 
 def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = printable(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _refusal(call: Call[Any], error: ApiException) -> TogetherError:

@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Self
 import asyncssh
 from airflow.sdk.log import mask_secret
 
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.exceptions import AnswerLostError, ConfigurationError, SpecError
+from airflow_provider_together.hooks.missing_connection import missing_connection
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -198,7 +200,7 @@ class LoginHost:
         except (OSError, asyncssh.Error, TimeoutError) as error:
             await self.close()
             message = f"the login host {self.address.host} does not answer: {_words(error)}"
-            raise AnswerLostError(message) from error
+            raise AnswerLostError(message) from None
         if done.exit_status != 0:
             message = f"the login host {self.address.host} has not finished its answer: {_text(done.stderr)!r}"
             raise AnswerLostError(message)
@@ -235,19 +237,21 @@ def connection_of(conn_id: str) -> Connection:
     """
     try:
         return get_connection(conn_id)
-    except AirflowNotFoundException as error:
-        raise _missing(conn_id) from error
+    except AirflowNotFoundException:
+        raise _missing(conn_id) from None
 
 
 async def _connection_of(conn_id: str) -> Connection:
     try:
         return await aget_connection(conn_id)
-    except AirflowNotFoundException as error:
-        raise _missing(conn_id) from error
+    except AirflowNotFoundException:
+        raise _missing(conn_id) from None
 
 
 def _missing(conn_id: str) -> ConfigurationError:
-    return ConfigurationError(f"connection {conn_id!r} does not exist: create one of type 'ssh' with login and key")
+    return missing_connection(
+        conn_id, conn_type="ssh", holds="login and private key", options="--conn-login LOGIN --conn-extra JSON"
+    )
 
 
 class _Doorkeeper(asyncssh.SSHClient):
@@ -296,15 +300,15 @@ async def _enter(  # noqa: PLR0913, PLR0917 - who enters, where, and who it must
                 keepalive_interval=_KEEPALIVE_SECONDS,
                 **credentials,
             )
-    except asyncssh.HostKeyNotVerifiable as error:
+    except asyncssh.HostKeyNotVerifiable:
         message = (
             f"the {what} {host} port {port} is refused, since its key {doorkeeper.shown or '(none)'} is not known: "
             f"set {setting} to the host's public key, or known_hosts to a file that holds it"
         )
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(message) from None
     except asyncssh.PermissionDenied as error:
-        message = f"the {what} {host} port {port} does not let {login!r} in: {error.reason}"
-        raise LoginRefusedError(message) from error
+        message = f"the {what} {host} port {port} does not let {login!r} in: {printable(error.reason)}"
+        raise LoginRefusedError(message) from None
     if accepts:
         log.warning("The %s %s is taken to be the one with the key %s.", what, host, doorkeeper.shown)
     return connection, doorkeeper.public_key if accepts else host_key
@@ -330,7 +334,7 @@ def _credentials(secrets: _Secrets) -> dict[str, Any]:
             options["client_keys"] = [asyncssh.read_private_key(path, passphrase)]
     except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
         message = f"the private key cannot be read: {_words(error)}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(message) from None
     return options
 
 
@@ -349,7 +353,7 @@ def _known_hosts(host_key: str, path: str, setting: str) -> Any:
     except (OSError, ValueError) as error:
         what = setting if host_key.strip() else f"known_hosts={path!r}"
         message = f"{what} cannot be read: {_words(error)}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(message) from None
 
 
 def _two_words(line: str) -> str:
@@ -359,7 +363,7 @@ def _two_words(line: str) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).strip() or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _text(output: Any) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.client import Sleep
-from airflow_provider_together.api.naming import printable
 from airflow_provider_together.api.sweep import AskOwner, Fate, Finding, Standing, Unreadable, sweep
+from airflow_provider_together.api.wording import counted, printable
 from airflow_provider_together.hooks.registry import Registry, known_deployment, standing_of
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def report(findings: Sequence[Finding], *, now: float, price: float | None = Non
     """
     lines = [
         f"{finding.fate}: {printable(finding.cluster.cluster_name) or 'without a name'} ({finding.cluster.cluster_id}, "
-        f"{printable(finding.cluster.status) or 'status unknown'}, {finding.num_gpus} GPUs): {finding.why}"
+        f"{finding.cluster.status or 'status unknown'}, {counted(finding.num_gpus, 'GPU')}): {finding.why}"
         for finding in findings
     ]
     counts = ", ".join(f"{sum(f.fate is fate for f in findings)} {fate}" for fate in Fate)
-    return [*lines, f"{len(findings)} clusters: {counts}.", *_saved(findings, now, price)]
+    return [*lines, f"{counted(len(findings), 'cluster')}: {counts}.", *_saved(findings, now, price)]
 
 
 def _saved(findings: Sequence[Finding], now: float, price: float | None) -> list[str]:
@@ -101,7 +101,7 @@ def _saved(findings: Sequence[Finding], now: float, price: float | None) -> list
     cost, cost_left = ("", "") if price is None else (f" ({price * gpus:,.2f} an hour)", f" ({price * left:,.2f})")
     verb = "is" if all(finding.fate is Fate.DELETED for finding in gone) else "would be"
     rest = f", {left:,.1f} GPU-hours{cost_left} of it before their ends of life" if left else ""
-    return [f"What {verb} saved: {gpus} GPU-hours an hour{cost}{rest}."]
+    return [f"What {verb} saved: {counted(gpus, 'GPU-hour')} an hour{cost}{rest}."]
 
 
 def _forget(entries: Registry, findings: Sequence[Finding], unreadable: Sequence[str]) -> None:

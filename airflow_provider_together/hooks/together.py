@@ -232,19 +232,24 @@ class TogetherHook(BaseHook):
 
     def _settings_of(self, found: Connection | AirflowNotFoundException) -> Settings:
         from airflow_provider_together.hooks.connection import (  # noqa: PLC0415 - for a task only
+            API_KEY_VARIABLE,
             settings_from_connection,
             settings_from_environment,
         )
+        from airflow_provider_together.hooks.missing_connection import missing_connection  # noqa: PLC0415
 
         if not isinstance(found, AirflowNotFoundException):
             settings = settings_from_connection(found)
         elif self.together_conn_id == self.default_conn_name and (ambient := settings_from_environment()):
             settings = ambient
         else:
-            message = (
-                f"connection {self.together_conn_id!r} does not exist ({found}): create one of type {CONNECTION_TYPE!r}"
-            )
-            raise ConfigurationError(message) from found
+            raise missing_connection(
+                self.together_conn_id,
+                conn_type=CONNECTION_TYPE,
+                holds="the API key as its password",
+                options="--conn-password YOUR-KEY",
+                instead=f"set {API_KEY_VARIABLE} alone" if self.together_conn_id == self.default_conn_name else "",
+            ) from None
         mask_secret(settings.api_key)
         return settings
 

@@ -256,8 +256,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         except (TaskDeferralTimeout, TaskDeferralError) as error:
             cluster_id = self._own_xcom(context, "cluster_id")
             if cluster_id and self._gives_back(context):
-                message = f"{error} {self._clean_up_own(context, cluster_id)}"
-                raise AirflowException(message) from error
+                fate = self._clean_up_own(context, cluster_id)
+                message = f"Airflow has ended the wait for cluster {cluster_id}: {error}. {fate}"
+                raise AirflowException(message) from None
             raise
 
     def on_kill(self) -> None:

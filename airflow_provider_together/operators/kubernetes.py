@@ -315,8 +315,8 @@ class GPUClusterJobOperator(TogetherOperator):
                 raise
             with task_failures():
                 fate = self._remove(job["namespace"], job["name"], job["uid"])
-            message = f"{error} {fate}"
-            raise AirflowException(message) from error
+            message = f"Airflow has ended the wait for the job: {error}. {fate}"
+            raise AirflowException(message) from None
 
     def on_kill(self) -> None:
         """
@@ -369,8 +369,8 @@ class GPUClusterJobOperator(TogetherOperator):
         workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
         num_nodes = job_spec.count_of(self.num_nodes) if self.num_nodes is not None else None
         per_node = job_spec.count_of(self.gpus_per_node) if self.gpus_per_node is not None else None
-        num_nodes = offer.check_share("num_nodes", num_nodes or workers, workers, "GPU workers")
-        per_node = offer.check_share("gpus_per_node", gpus if per_node is None else per_node, gpus, "GPUs on a node")
+        num_nodes = offer.check_share("num_nodes", num_nodes or workers, workers, "GPU worker")
+        per_node = offer.check_share("gpus_per_node", gpus if per_node is None else per_node, gpus, "GPU", " on a node")
         return job_spec.JobSpec(
             name=self.job_name or job_name.job_name(owner),
             owner=job_name.owner_digest(owner),

@@ -219,7 +219,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
             if not diagnosis:
                 raise
             message = f"{error}\nDiagnosis: {diagnosis}"
-            raise AirflowException(message) from error
+            raise AirflowException(message) from None
 
     def _remove_earlier_pods(self, metadata: k8s.V1ObjectMeta, context: Context) -> None:
         """Remove what earlier tries have left: one that was cleared while it was deferred ends without its pod."""
@@ -241,7 +241,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
     def _gpus(self) -> int:
         present = GPUS_PER_NODE if self._cluster is None else gpus_of_node(self._cluster)
         wanted = None if self.num_gpus is None else count_of(self.num_gpus)
-        return check_share("num_gpus", present if wanted is None else wanted, present, "GPUs on a node")
+        return check_share("num_gpus", present if wanted is None else wanted, present, "GPU", " on a node")
 
     def _diagnosis_of(self, remote_pod: k8s.V1Pod) -> str:
         """Return what is wrong with a pod that has not succeeded, as long as it is there; else an empty text."""

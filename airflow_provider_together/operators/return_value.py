@@ -25,18 +25,18 @@ def store_return_value(operator: BaseOperator, ti: Any, value: Any, *, job: str,
     :param remedy: what messages advise to those who cannot make Airflow accept the value.
     :raises AirflowException: if Airflow refuses the value, with the cause and what to do.
     """
-    refusal, cause = _refusal(operator, ti, value), None
+    refusal = _refusal(operator, ti, value)
     if not refusal and operator.do_xcom_push and value is not None:
         try:
             ti.xcom_push(key="return_value", value=value)
         except (AirflowRuntimeError, AttributeError, TypeError, ValueError) as error:  # as its serializers raise them
-            refusal, cause = str(error), error
+            refusal = str(error)
     if refusal:
         message = (
             f"{job} has succeeded, but Airflow refuses its result: {refusal}. The job is kept, so a retry does not "
             f"train again; {remedy}."
         )
-        raise AirflowException(message) from cause
+        raise AirflowException(message)
 
 
 def _refusal(operator: BaseOperator, ti: Any, value: Any) -> str:

@@ -268,8 +268,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
             with task_failures(), self._asking_airflow(is_asking=True), self._cancelling_if_killed():
                 with self._at_login_host(context) as hook:
                     fate = self._cancel_latest(context, hook)
-                message = f"{error} {fate}"
-                raise AirflowException(message) from error
+                message = f"Airflow has ended the wait for the job: {error}. {fate}"
+                raise AirflowException(message) from None
 
     def on_kill(self) -> None:
         """
@@ -397,9 +397,9 @@ class GPUClusterSlurmOperator(TogetherOperator):
         try:
             return path.read_bytes().decode()
         except OSError as error:
-            raise SpecError([f"script_file={self.script_file!r} cannot be read: {error}"]) from error
+            raise SpecError([f"script_file={self.script_file!r} cannot be read: {error}"]) from None
         except UnicodeDecodeError as error:
-            raise SpecError([f"script_file={self.script_file!r} cannot be read: save it as UTF-8: {error}"]) from error
+            raise SpecError([f"script_file={self.script_file!r} cannot be read: save it as UTF-8: {error}"]) from None
 
     def _submit(self, context: Context, hook: SlurmHook, what: Submission, *, started: float) -> SlurmJob:
         digest, concluded = self._recall(context)

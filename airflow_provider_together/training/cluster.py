@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.api.specs import GPUS_PER_NODE
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.exceptions import ClusterGoneError, ConfigurationError, SpecError
 
 if TYPE_CHECKING:
@@ -62,14 +63,15 @@ def size_of_volume(cluster: Cluster, volume_name: str) -> int | None:
     return next(iter(sizes), None)
 
 
-def check_share(name: str, wanted: int, present: int, what: str) -> int:
+def check_share(name: str, wanted: int, present: int, noun: str, where: str = "") -> int:
     """
     Return a number that the cluster has as well.
 
     :param name: the parameter.
-    :param what: what is counted.
+    :param noun: what is counted, in the singular.
+    :param where: words that follow it.
     :raises SpecError: if the cluster has less.
     """
     if wanted > present:
-        raise SpecError([f"{name}={wanted} is too many: the cluster has {present} {what}"])
+        raise SpecError([f"{name}={wanted} is too many: the cluster has {counted(present, noun)}{where}"])
     return wanted

@@ -7,16 +7,21 @@ status, its conditions, its events. Here they are read in the order of how much 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+from airflow_provider_together.api.wording import printable
 
 #: An answer of Kubernetes, as JSON has it.
 Object = Mapping[str, Any]
 
 #: Longest piece of Kubernetes' own words, and of a container's, that a diagnosis repeats, in characters.
 _LONGEST_DETAIL = 600
+#: What sets colours on a terminal.
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 class Word(StrEnum):
@@ -69,10 +74,14 @@ def set_apart(header: str, lines: Iterable[str]) -> str:
     """
     Return what a container printed below a header, each line with a mark; empty if it printed nothing.
 
-    Of a line that was written over, such as a progress bar, the last state is shown.
+    Of a line that was written over, such as a progress bar, the last state is shown; no line has colours.
     """
-    shown = [f"  | {line.rstrip().rpartition(chr(13))[2]}" for line in lines]
+    shown = [f"  | {_plain(line.rstrip().rpartition(chr(13))[2])}" for line in lines]
     return "\n".join([header, *shown]) if shown else ""
+
+
+def _plain(line: str) -> str:
+    return printable(_COLOURS.sub("", line).expandtabs())
 
 
 _WAITING = {
@@ -156,7 +165,7 @@ def _disruption(status: Object) -> Diagnosis | None:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             reason = condition.get("reason", "")
             word = _DISRUPTED.get(reason, Word.EVICTED)
-            return Diagnosis(word, _detail(reason, condition.get("message")))
+            return Diagnosis(word, words_of(reason, condition.get("message")))
     return None
 
 
@@ -165,7 +174,7 @@ def _end(pod: Object, main: str) -> Diagnosis | None:
     if reason := status.get("reason"):
         word = _ENDED.get(reason)
         if word is not None:
-            return Diagnosis(word, _detail(reason, status.get("message")))
+            return Diagnosis(word, words_of(reason, status.get("message")))
     # A sidecar is stopped after the others, or started again: how it ends is nobody's failure.
     ended = [one for one in _states(pod, "terminated") if one.state.get("exitCode") and not one.is_sidecar]
     # One that ran out of memory explains the others; one that comes before the main one explains why that never ran.
@@ -174,7 +183,7 @@ def _end(pod: Object, main: str) -> Diagnosis | None:
         reason, message = one.state.get("reason") or "", one.state.get("message") or ""
         word = Word.OUT_OF_MEMORY if reason == _OOM_KILLED else Word.NON_ZERO_EXIT
         is_own = reason in _OWN_ENDS
-        diagnosis = one.diagnosis(word, "" if is_own else _detail(reason, message), main)
+        diagnosis = one.diagnosis(word, "" if is_own else words_of(reason, message), main)
         return replace(
             diagnosis, exit_code=one.state["exitCode"], printed=tuple(_last_words(message)) if is_own else ()
         )
@@ -185,14 +194,14 @@ def _waiting(pod: Object, main: str) -> Diagnosis | None:
     for one in _states(pod, "waiting"):
         reason = one.state.get("reason", "")
         if reason in _WAITING:
-            return one.diagnosis(_WAITING[reason], _detail(reason, one.state.get("message")), main)
+            return one.diagnosis(_WAITING[reason], words_of(reason, one.state.get("message")), main)
     return None
 
 
 def _not_scheduled(status: Object) -> Diagnosis | None:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return Diagnosis(Word.UNSCHEDULABLE, _detail(condition.get("reason", ""), condition.get("message")))
+            return Diagnosis(Word.UNSCHEDULABLE, words_of(condition.get("reason", ""), condition.get("message")))
     return None
 
 
@@ -205,14 +214,14 @@ def _warning(pod: Object, events: Iterable[Object]) -> Diagnosis | None:
     for event in events:
         reason = event.get("reason", "")
         if (event.get("involvedObject") or {}).get("name") == name and reason in _START_WARNINGS:
-            found = Diagnosis(_START_WARNINGS[reason], _detail(reason, event.get("message")))
+            found = Diagnosis(_START_WARNINGS[reason], words_of(reason, event.get("message")))
     return found
 
 
 def _unexplained(status: Object) -> Diagnosis | None:
     if status.get("phase") != "Failed":
         return None
-    return Diagnosis(Word.UNKNOWN, _detail(status.get("reason", ""), status.get("message")))
+    return Diagnosis(Word.UNKNOWN, words_of(status.get("reason", ""), status.get("message")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +263,9 @@ def _last_words(message: str) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def _detail(reason: str, message: str | None) -> str:
+def words_of(reason: str | None, message: str | None) -> str:
+    """Return Kubernetes' own words of something in one line, which forges no other."""
     said = " ".join((message or "").split())
     if len(said) > _LONGEST_DETAIL:
         said = f"…{said[-_LONGEST_DETAIL:]}"
-    return ": ".join(part for part in (reason, said) if part)
+    return printable(": ".join(part for part in (reason, said) if part))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.exceptions import (
     NameTakenError,
     NotFoundError,
@@ -142,7 +143,8 @@ def start_job(spec: JobSpec) -> Flow[Started]:
                 if kubernetes_api.is_conflict(error):
                     continue  # another try was faster, or the answer to our own first request was lost
                 raise
-            yield from Note(f"Job {spec.name} is made: {spec.num_nodes} ranks of {spec.gpus_per_node} GPUs.")
+            ranks, gpus = counted(spec.num_nodes, "rank"), counted(spec.gpus_per_node, "GPU")
+            yield from Note(f"Job {spec.name} is made: {ranks} of {gpus}.")
             return (yield from _run(job, is_adopted=False))
         if (reason := (yield from _obstacle(spec, job))) is None:
             return (yield from _run(job, is_adopted=True))

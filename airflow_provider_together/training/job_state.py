@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.training.diagnosis import (
     Diagnosis,
     Object,
@@ -20,6 +21,7 @@ from airflow_provider_together.training.diagnosis import (
     diagnose,
     disruption_of,
     is_hopeless,
+    words_of,
 )
 from airflow_provider_together.training.manifests import CONTAINER
 
@@ -140,10 +142,10 @@ class JobState:
 
     def sentence(self) -> str:
         """Tell what the ranks do, at most a few of them by name."""
-        counted = {phase: sum(rank.phase is phase for rank in self.ranks) for phase in RankPhase}
-        parts = [f"{number} {phase.value}" for phase, number in counted.items() if number]
+        numbers = {phase: sum(rank.phase is phase for rank in self.ranks) for phase in RankPhase}
+        parts = [f"{number} {phase.value}" for phase, number in numbers.items() if number]
         told = [str(rank) for rank in self.ranks if rank.diagnosis is not None][:_RANKS_TOLD]
-        return "; ".join([f"{len(self.ranks)} ranks: {', '.join(parts)}", *told])
+        return "; ".join([f"{counted(len(self.ranks), 'rank')}: {', '.join(parts)}", *told])
 
 
 #: How many ranks a sentence names.
@@ -306,4 +308,4 @@ def _condition(job: Object, kind: str) -> Object | None:
 def _words(condition: Object | None) -> str:
     if condition is None:
         return ""
-    return ": ".join(part for part in (condition.get("reason"), condition.get("message")) if part)
+    return words_of(condition.get("reason"), condition.get("message"))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_together.api.call import Call, quoted
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     MalformedAnswerError,
@@ -190,7 +191,7 @@ def read_answer(call: Call[T], status: int, headers: Mapping[str, str], content:
         return call.read(call.decode(content))
     except ValueError as error:
         message = f"{place(call)} answered {status}, but it is not JSON ({type(error).__name__})"
-        raise MalformedAnswerError(message) from error
+        raise MalformedAnswerError(message) from None
 
 
 def error_for_status(call: Call[Any], status: int, headers: Mapping[str, str], content: bytes) -> TogetherError:
@@ -233,7 +234,7 @@ def _words(content: bytes) -> str:
     except ValueError:
         body = None
     said = body.get("message") if isinstance(body, dict) else text
-    said = " ".join(str(said or "").split())
+    said = printable(" ".join(str(said or "").split()))
     if len(said) > _LONGEST_WORDS:
         said = f"{said[:_LONGEST_WORDS]}…"
     return f": {said}" if said else ""

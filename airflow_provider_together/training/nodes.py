@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_together.api.wording import counted
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.training.diagnosis import Object
 from airflow_provider_together.training.job_spec import GPU, JobSpec, count_of
@@ -64,7 +65,8 @@ def check_nodes(spec: JobSpec, nodes: Sequence[Node], *, gpus: int) -> str:
     if small and at_most < spec.num_nodes:
         raise SpecError([_too_many(spec, nodes, small, gpus=gpus, at_most=at_most)])
     if fitting < spec.num_nodes:
-        return f"By now {fitting} of the {spec.num_nodes} nodes that the job needs have {gpus} GPUs; it waits for more."
+        wanted = f"{counted(spec.num_nodes, 'node')} with {counted(gpus, 'GPU')}"
+        return f"The job needs {wanted}, of which {fitting} can be seen by now; it waits for more."
     return ""
 
 
@@ -72,11 +74,11 @@ def _too_many(spec: JobSpec, nodes: Sequence[Node], small: Sequence[Node], *, gp
     listed = ", ".join(f"node {node.name} has {node.gpus}" for node in small[:_NAMED])
     more = f", {len(small) - _NAMED} more have too few as well" if len(small) > _NAMED else ""
     counts = sorted((node.gpus for node in nodes if node.is_selected and node.gpus), reverse=True)
-    wanted = "1 node" if spec.num_nodes == 1 else f"{spec.num_nodes} nodes"
+    needed = f"{counted(spec.num_nodes, 'node')} with {gpus}"
     fewer = f", or num_nodes={at_most}" if at_most else ""
     return (
-        f"gpus_per_node={gpus} is too many: {listed}{more} (allocatable {GPU}), and the job needs {wanted} "
-        f"with {gpus}; give gpus_per_node={counts[: spec.num_nodes][-1]}{fewer}"
+        f"gpus_per_node={gpus} is too many: {listed}{more} (allocatable {GPU}), and the job needs {needed}; "
+        f"give gpus_per_node={counts[: spec.num_nodes][-1]}{fewer}"
     )
 
 

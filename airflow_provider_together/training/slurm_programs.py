@@ -18,6 +18,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import MalformedAnswerError
 from airflow_provider_together.training.slurm import (
     LARGEST_RESULT,
@@ -414,7 +415,7 @@ def _fields(answer: bytes) -> tuple[dict[str, str], bytes]:
         line, _, rest = rest.partition(b"\n")
         name, _, value = line.decode(errors="replace").partition(" ")
         if re.fullmatch(r"[a-z]+", name, re.ASCII):
-            fields.setdefault(name, value.strip())
+            fields.setdefault(name, printable(value.strip()))
         if name == "output":
             break
     return fields, rest

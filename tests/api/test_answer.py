@@ -285,6 +285,18 @@ def test_any_words_can_be_written_to_a_log(body: Any) -> None:
     assert str(error_of(400, {"error": {"message": body}})).encode()
 
 
+FORGED = "no\x1b[2J\nINFO all is well\u202e"
+HARMLESS = "no\ufffd[2J INFO all is well\ufffd"
+
+
+def test_what_a_server_wrote_forges_no_line() -> None:
+    answered = error_of(400, {"error": {"message": FORGED}}, x_request_id="id\x1b[31m")
+    assert str(answered).endswith(f"answered 400: {HARMLESS} (request id id\ufffd[31m)")
+    assert "points to https://x\ufffd[2J;" in str(error_of(301, location="https://x\x1b[2J"))
+    lost = error_for_transport(call_with(), httpx.ReadError(FORGED), SETTINGS)
+    assert str(lost).endswith(f"failed: ReadError: {HARMLESS}")
+
+
 @pytest.mark.parametrize("status", range(100, 600))
 def test_each_status_but_a_whole_answer_is_an_error_of_ours(status: int) -> None:
     if status in {200, 203}:

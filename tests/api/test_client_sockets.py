@@ -37,8 +37,9 @@ def local(server: Server, **changes: Any) -> Any:
 
 def test_a_refused_connection_proves_that_nothing_was_sent(driving: Driving, dialect: Dialect) -> None:
     settings = settings_with(base_url=f"http://127.0.0.1:{unused_port()}", retries=1)
-    with pytest.raises(NotSentError, match=r"Connection refused|connection attempts failed"):
+    with pytest.raises(NotSentError, match=r"Connection refused|connection attempts failed") as caught:
         driving.send(dialect.create_cluster(spec_with()), settings)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)  # one traceback in a log, not four
     assert len(driving.slept) == 1
 
 

@@ -39,6 +39,20 @@ def test_the_raw_word_stays_beside_the_phase() -> None:
     assert (cluster.status, cluster.phase) == ("OnDemandComputePaused", Phase.PAUSED)
 
 
+@pytest.mark.parametrize("field", ["status", "region", "gpu_type", "billing_type"])
+def test_a_word_that_is_shown_forges_no_line(field: str) -> None:
+    assert getattr(cluster_with(**{field: "Ready\n\x1b[2J"}), field) == "Ready\ufffd\ufffd[2J"
+
+
+def test_a_word_of_a_transition_forges_no_line_and_means_what_it_did() -> None:
+    cluster = cluster_with(status="Waiting", phase_transitions=[{"phase": "CLUSTER_PHASE_FAILED\n"}])
+    assert (cluster.phase, cluster.failure) == (Phase.FAILED, "CLUSTER_PHASE_FAILED\ufffd")
+
+
+def test_a_name_is_kept_as_it_is_since_clusters_are_told_apart_by_it() -> None:
+    assert cluster_with(cluster_name="a\nb").cluster_name == "a\nb"
+
+
 def test_the_failed_transition_is_the_reason_of_a_failure() -> None:
     transitions = [{"phase": "CLUSTER_PHASE_QUEUED"}, {"phase": "CLUSTER_PHASE_NCCL_TESTS_FAILED"}]
     cluster = cluster_with(status="RunningAcceptanceTests", phase_transitions=transitions)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from airflow_provider_together.api.naming import ClusterName, Owner, deployment_id, printable
+from airflow_provider_together.api.naming import ClusterName, Owner, deployment_id
 from airflow_provider_together.exceptions import ConfigurationError
 from tests.api.support import FIXED
 
@@ -147,17 +147,3 @@ def test_a_name_whose_deployment_was_changed_is_not_ours() -> None:
 def test_a_name_with_a_wrong_deployment_is_never_made() -> None:
     with pytest.raises(ConfigurationError):
         ClusterName.of(replace(OWNER, deployment="Prod"), now=NOW)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("größe-训练", "größe-训练"),
-        ("a\nb\tc", "a\ufffdb\ufffdc"),
-        ("\x1b[31mred", "\ufffd[31mred"),
-        ("with\u202eeffect", "with\ufffdeffect"),
-        ("", ""),
-    ],
-)
-def test_other_peoples_names_forge_no_line_and_no_colours(text: str, shown: str) -> None:
-    assert printable(text) == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -41,6 +42,8 @@ class Cloud(Script):
     clusters: list[Cluster] = field(default_factory=list)
     standings: Mapping[str, Standing | None] = field(default_factory=dict)
     refusal: TogetherError | None = None
+    #: How many deletions it meets.
+    refusals: float = math.inf
     now: float = NOW.timestamp()
     deleted: list[str] = field(default_factory=list)
     stays: bool = False
@@ -53,7 +56,8 @@ class Cloud(Script):
             return super()._answer(step, left)
         cluster_id = step.path.rsplit("/", 1)[-1]
         if step.method == "DELETE":
-            if self.refusal is not None:
+            if self.refusal is not None and self.refusals > 0:
+                self.refusals -= 1
                 return self.refusal
             self.deleted.append(cluster_id)
             if not self.stays:
@@ -205,3 +209,9 @@ def test_one_that_is_refused_keeps_no_other_waiting(dialect: Dialect) -> None:
     cloud.swept(dialect)
     asked = [step.path.rsplit("/", 1)[-1] for step in cloud.steps if isinstance(step, Call) and step.method == "DELETE"]
     assert asked[:2] == ["c-1", "c-2"]
+
+
+def test_one_that_is_accepted_at_last_is_deleted(dialect: Dialect) -> None:
+    cloud = cloud_of(OURS, OVER, refusal=RequestRefusedError("it is busy", status=409), refusals=1)
+    (finding,) = cloud.swept(dialect)
+    assert (finding.fate, cloud.deleted) == (Fate.DELETED, ["c-1"])

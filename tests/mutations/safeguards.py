@@ -44,6 +44,8 @@ RESERVATION = "tests/api/test_reservation.py"
 DELETION = "tests/provider/test_deletion.py"
 RETURN_VALUE = "tests/provider/test_return_value.py"
 RESERVATIONS = "tests/provider/test_reservations.py"
+TASK_LOG = "tests/provider/test_task_log.py"
+DIAGNOSIS = "tests/training/test_diagnosis.py"
 
 
 @dataclass(frozen=True)
@@ -970,14 +972,14 @@ SAFEGUARDS = [
         "training/diagnosis.py",
         'container="" if self.name == main else self.name',
         'container=""',
-        ("tests/training/test_diagnosis.py", JOB_STATE),
+        (DIAGNOSIS, JOB_STATE),
     ),
     Safeguard(
         "the end of a sidecar is nobody's failure",
         "training/diagnosis.py",
         " and not one.is_sidecar]",
         "]",
-        ("tests/training/test_diagnosis.py",),
+        (DIAGNOSIS,),
     ),
     Safeguard(
         "the last words of a container that failed are read from its own log",
@@ -1046,8 +1048,79 @@ SAFEGUARDS = [
     Safeguard(
         "a result that Airflow would refuse is refused before its job counts as collected",
         "operators/return_value.py",
-        "    refusal, cause = _refusal(operator, ti, value), None\n",
-        '    refusal, cause = "", None\n',
+        "    refusal = _refusal(operator, ti, value)\n",
+        '    refusal = ""\n',
         (RETURN_VALUE,),
+    ),
+    # What people read.
+    Safeguard(
+        "a failure's sentence stands under no second traceback",
+        "hooks/failures.py",
+        "raise AirflowFailException(str(error)) from None",
+        "raise AirflowFailException(str(error)) from error",
+        (TASK_LOG,),
+    ),
+    Safeguard(
+        "a missing connection is one exception to a task that calls the hook itself",
+        "hooks/together.py",
+        "            ) from None\n        mask_secret(",
+        "            ) from found\n        mask_secret(",
+        (TASK_LOG,),
+    ),
+    Safeguard(
+        "what Together wrote forges no line",
+        "api/answer.py",
+        "    return printable(text)",
+        "    return text",
+        (ANSWER,),
+    ),
+    Safeguard(
+        "a status word forges no line",
+        "api/models.py",
+        "return printable(_as_text(value))",
+        "return _as_text(value)",
+        ("tests/api/test_models.py",),
+    ),
+    Safeguard(
+        "a status word of the list forges no line",
+        "api/dialects/wire.py",
+        'printable(entry.get("status") or "")',
+        'entry.get("status") or ""',
+        ("tests/api/dialects/test_sights.py",),
+    ),
+    Safeguard(
+        "what Kubernetes answered forges no line",
+        "training/kubernetes_api.py",
+        'printable(" ".join(str(said or "").split()))',
+        '" ".join(str(said or "").split())',
+        ("tests/training/test_kubernetes_api.py",),
+    ),
+    Safeguard(
+        "what Kubernetes tells of a pod or a job forges no line",
+        "training/diagnosis.py",
+        'return printable(": ".join(part for part in (reason, said) if part))',
+        'return ": ".join(part for part in (reason, said) if part)',
+        (DIAGNOSIS, JOB_STATE),
+    ),
+    Safeguard(
+        "what a rank printed forges no line of an error",
+        "training/diagnosis.py",
+        'printable(_COLOURS.sub("", line).expandtabs())',
+        '_COLOURS.sub("", line).expandtabs()',
+        (DIAGNOSIS,),
+    ),
+    Safeguard(
+        "what Slurm wrote forges no line",
+        "training/slurm_programs.py",
+        "printable(value.strip())",
+        "value.strip()",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a pipe that closes stops no deletion",
+        "cli.py",
+        "        say=lambda sentence: _tell(sentence, sys.stderr),",
+        "        say=lambda sentence: print(sentence, file=sys.stderr),",
+        ("tests/provider/test_cli.py",),
     ),
 ]

@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,12 +22,21 @@ from airflow_provider_together.hooks.together import TogetherHook
 from tests.provider.test_create_operator import run_create
 from tests.provider.test_hook import SPEC
 
+COMMAND = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
+
+
+@contextmanager
+def closed_pipe() -> Iterator[IO[bytes]]:
+    """A pipe that nobody reads any more, as after `| head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        yield closed
+
 
 def run(*arguments: str, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from airflow_provider_together.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(
-        command,
+        [*COMMAND, *arguments],
         input=answer,
         capture_output=True,
         text=True,
@@ -129,22 +141,29 @@ def deployment_of_tests() -> str:
 
 def test_a_pipe_that_closes_is_no_failure_to_tell_of(emulator: Emulator, api: str) -> None:
     """As `clusters list | head -0` does it."""
-    environment = {**os.environ, "AIRFLOW_CONN_TOGETHER_DEFAULT": emulator.connection(api=api)}
-    command = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "wb") as closed:
+    del emulator, api
+    with closed_pipe() as closed:
         done = subprocess.run(
-            [*command, "clusters", "list"],
-            env=environment,
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            timeout=60,
-            check=False,
+            [*COMMAND, "clusters", "list"], stdout=closed, stderr=subprocess.PIPE, timeout=60, check=False
         )
     assert done.returncode == 141
     assert b"Traceback" not in done.stderr
     assert b"Broken" not in done.stderr
+
+
+@pytest.mark.usefixtures("database")
+def test_a_pipe_that_closes_stops_no_deletion(emulator: Emulator) -> None:
+    """As `sweep --delete 2>&1 | head -0` does it: what is forgotten is billed, whether or not somebody reads on."""
+    run_create()
+    for task in ("one", "two"):
+        owner = Owner(deployment_of_tests(), "dag", "run", task)
+        name = ClusterName.of(owner, now=datetime.now(UTC), lifetime=timedelta(hours=-1))
+        TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": str(name)}))
+    assert len(emulator.alive()) == 3
+    with closed_pipe() as closed:
+        command = [*COMMAND, "sweep", "--delete", "--poll-interval", "0.1"]
+        done = subprocess.run(command, stdout=closed, stderr=closed, timeout=120, check=False)
+    assert (done.returncode, emulator.alive()) == (141, [])
 
 
 def test_a_name_beyond_the_terminals_alphabet_is_shown_all_the_same(emulator: Emulator, api: str) -> None:
@@ -154,6 +173,42 @@ def test_a_name_beyond_the_terminals_alphabet_is_shown_all_the_same(emulator: Em
         "AIRFLOW_CONN_TOGETHER_DEFAULT": emulator.connection(api=api),
         "PYTHONIOENCODING": "ascii",
     }
-    command = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
-    done = subprocess.run([*command, "clusters", "list"], env=environment, capture_output=True, timeout=60, check=False)
+    command = [*COMMAND, "clusters", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False)
     assert (done.returncode, b"gr??e" in done.stdout or b"gr?" in done.stdout) == (0, True)
+
+
+def test_an_alphabet_in_which_airflow_cannot_be_read_is_told_in_one_line(emulator: Emulator) -> None:
+    del emulator
+    done = run("clusters", "list", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines() == [
+        "together-airflow: Airflow cannot read its own files in ASCII: leave out PYTHONUTF8=0, or set LC_ALL=C.UTF-8"
+    ]
+
+
+def test_the_locale_c_is_no_obstacle(emulator: Emulator) -> None:
+    del emulator
+    TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": "größe"}))
+    done = run("clusters", "list", LC_ALL="C")
+    assert (done.returncode, "größe" in done.stdout) == (0, True)
+
+
+def test_a_name_of_others_forges_no_line_of_the_table(emulator: Emulator) -> None:
+    cluster = TogetherHook().create_gpu_cluster(ClusterSpec.parse(SPEC))
+    forged = "READY\n\x1b[2Jc-2  theirs"
+    emulator.inject(Fault(route="list_clusters", kind="status_word", word=forged, times=None))
+    lines = run("clusters", "list").stdout.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(cluster.cluster_id)
+    assert "READY\ufffd\ufffd[2Jc-2  theirs" in lines[1]
+
+
+def test_no_key_at_all_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, database: None) -> None:
+    del database
+    monkeypatch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT", raising=False)
+    done = run("clusters", "list")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "or in the environment variable AIRFLOW_CONN_TOGETHER_DEFAULT; or set TOGETHER_API_KEY alone"
+    )

@@ -236,6 +236,7 @@ def test_the_words_name_gpus_and_hours() -> None:
     assert words_to_type([WISH]) == WORDS
     assert words_to_type([WISH, replace(WISH, num_gpus=8, days=2)]) == "rent 24 GPUs for up to 48 hours"
     assert words_to_type([replace(WISH, days=None)]) == "rent 16 GPUs without a time limit"
+    assert words_to_type([replace(WISH, num_gpus=1)]) == "rent 1 GPU for up to 24 hours"
 
 
 def test_the_summary_says_how_many_gpu_hours_that_is_and_what_they_cost() -> None:

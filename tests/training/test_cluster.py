@@ -65,6 +65,8 @@ def test_the_size_of_a_volume_is_found_by_its_name() -> None:
 
 
 def test_more_than_there_is_is_refused() -> None:
-    assert check_share("num_nodes", 2, 2, "GPU workers") == 2
+    assert check_share("num_nodes", 2, 2, "GPU worker") == 2
     with pytest.raises(SpecError, match="num_nodes=3 is too many: the cluster has 2 GPU workers"):
-        check_share("num_nodes", 3, 2, "GPU workers")
+        check_share("num_nodes", 3, 2, "GPU worker")
+    with pytest.raises(SpecError, match=r"num_gpus=2 is too many: the cluster has 1 GPU on a node$"):
+        check_share("num_gpus", 2, 1, "GPU", " on a node")

@@ -115,6 +115,16 @@ def test_what_a_container_printed_stands_apart_line_by_line() -> None:
     assert set_apart("It ends with:", []) == ""
 
 
+def test_what_a_container_printed_has_no_colours_and_forges_no_line() -> None:
+    text = set_apart("It ends with:", ["\x1b[1;31mValueError\x1b[0m: bad", "\tx = 1", "\x1b[2J\u202eok"])
+    assert text == "It ends with:\n  | ValueError: bad\n  |         x = 1\n  | \ufffd[2J\ufffdok"
+
+
+def test_kubernetes_words_forge_no_line() -> None:
+    seen = pod(phase="Failed", state=ended(128, reason="Start\x1bError", message="no\n\x1b[2Jall is well"))
+    assert str(diagnose(seen)) == "non_zero_exit, exit code 128: Start\ufffdError: no \ufffd[2Jall is well"
+
+
 def test_it_reads_word_exit_code_and_kubernetes_words() -> None:
     seen = pod(phase="Failed", state=ended(128, reason="StartError", message="no such\n program"))
     assert str(diagnose(seen)) == "non_zero_exit, exit code 128: StartError: no such program"

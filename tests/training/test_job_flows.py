@@ -68,6 +68,7 @@ class TestStart:
         assert kubernetes.calls == ["GET jobs/train", NODES, "POST jobs", "POST services", "PATCH jobs/train"]
         assert started == Started("train", "default", "u1", 1000.0)
         assert job_there(kubernetes)["spec"]["suspend"] is False
+        assert kubernetes.told[-1] == "Job train is made: 2 ranks of 8 GPUs."
 
     def test_a_job_of_an_earlier_try_that_runs_is_adopted(self, kubernetes: Kubernetes) -> None:
         started_before(kubernetes)
@@ -185,7 +186,7 @@ class TestNodes:
     def test_where_nodes_are_still_without_gpus_that_is_told(self, kubernetes: Kubernetes) -> None:
         kubernetes.nodes = [node("a", 8), node("b", 0)]
         kubernetes.run(start_job(SPEC))
-        assert any("By now 1 of the 2 nodes that the job needs have 8 GPUs" in told for told in kubernetes.told)
+        assert any("2 nodes with 8 GPUs, of which 1 can be seen by now" in told for told in kubernetes.told)
 
     def test_a_job_without_gpus_asks_for_no_nodes(self, kubernetes: Kubernetes) -> None:
         kubernetes.run(start_job(replace(SPEC, gpus_per_node=0)))

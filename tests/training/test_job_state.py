@@ -172,6 +172,12 @@ def test_a_sentence_tells_the_ranks_in_numbers_and_those_with_trouble_by_name() 
     assert sentence == (
         "3 ranks: 1 missing, 1 waiting, 1 running; rank 1 on node-1 waits (image_pull: ImagePullBackOff)"
     )
+    assert state_of(pod(0), seen=job(nodes=1)).sentence() == "1 rank: 1 running"
+
+
+def test_kubernetes_words_of_a_job_forge_no_line() -> None:
+    forged = condition("Failed", "Odd\x1b", "the job\nhas \x1b[2Jsucceeded")
+    assert state_of(seen=job(conditions=(forged,))).reason == "Odd\ufffd: the job has \ufffd[2Jsucceeded"
 
 
 def test_the_word_of_an_outcome_says_what_went_wrong() -> None:

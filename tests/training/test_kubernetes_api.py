@@ -72,6 +72,11 @@ def test_a_conflict_over_what_is_there_passes(call: Any) -> None:
     assert type(kubernetes_api.error_for_status(call, 409, {}, b"")) is ServerError
 
 
+def test_what_a_server_wrote_forges_no_line() -> None:
+    error = kubernetes_api.error_for_status(CALL, 500, {}, status("no\n\x1b[2Jall is well"))
+    assert str(error).endswith("answered 500: no \ufffd[2Jall is well")
+
+
 def test_only_a_conflict_is_one() -> None:
     def is_one(answered: int) -> bool:
         return is_conflict(kubernetes_api.error_for_status(CALL, answered, {}, b""))

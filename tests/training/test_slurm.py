@@ -564,6 +564,10 @@ class TestPrograms:
     def test_a_refusal_is_told_in_slurms_words(self, tmp_path: Path) -> None:
         assert self.submit(tmp_path, sbatch="echo >&2 no; exit 1").refusal == "no"
 
+    def test_slurms_words_forge_no_line(self, tmp_path: Path) -> None:
+        sbatch = r"printf 'no\033[2Jall is well' >&2; exit 1"
+        assert self.submit(tmp_path, sbatch=sbatch).refusal == "no\ufffd[2Jall is well"
+
     @pytest.mark.parametrize("sbatch", ["exit 124", "exit 0", "echo odd"])
     def test_an_answer_that_says_nothing_leads_to_another_look(self, tmp_path: Path, sbatch: str) -> None:
         submitted = self.submit(tmp_path, sbatch=sbatch)

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict  # pydantic does not take that of Python
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.models import Answer, Cluster, Listing, Sight
 from airflow_provider_together.api.specs import Spec
+from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
 
 M = TypeVar("M", bound=Answer)
@@ -179,8 +180,8 @@ def _sight(entry: _Plain | Cluster) -> Sight:
     return Sight(
         entry["cluster_id"],
         entry.get("cluster_name") or "",
-        entry.get("status") or "",
-        (transitions[-1].get("phase") or "") if transitions else "",
+        printable(entry.get("status") or ""),
+        printable(transitions[-1].get("phase") or "") if transitions else "",
         sum(counts) if counts else entry.get("num_gpus"),
     )
 

@@ -47,6 +47,7 @@ def outcome(call: Call[Any], content: bytes) -> Any:
 @example(body={"clusters": [{"cluster_id": "c", "num_gpus": "16", "status": 3, "cluster_name": None}]})
 @example(body={"clusters": [{"cluster_id": 5}, {"status": "READY"}]})
 @example(body={"clusters": [{"cluster_id": "c", "num_gpus": 10**400}]})
+@example(body={"clusters": [{"cluster_id": "c", "status": "READY\n", "phase_transitions": [{"phase": "\x1bFAILED"}]}]})
 @example(body={"clusters": [{"cluster_id": "c", "phase_transitions": [{"phase": "Ready"}, {"phase": None}]}]})
 def test_it_says_the_same_as_the_full_list(name: str, body: Any) -> None:
     dialect, content = dialect_named(name), json.dumps(body).encode()

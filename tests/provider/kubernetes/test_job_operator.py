@@ -398,7 +398,7 @@ class TestRefusal:
         kubernetes.set_gpus(node, 0)
         with meanwhile(lambda: runs(kubernetes, 1), lambda: kubernetes.set_gpus(node, 8)):
             assert run_job(cluster_id, "print(1)").state == "success"
-        assert "By now 1 of the 2 nodes that the job needs have 8 GPUs; it waits for more." in output()
+        assert "The job needs 2 nodes with 8 GPUs, of which 1 can be seen by now; it waits for more." in output()
 
     def test_who_may_not_list_nodes_trains_all_the_same(
         self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]

@@ -1,0 +1,28 @@
+"""
+How texts for people are put together: what others wrote, without what could forge a line, and how many of a thing.
+
+It imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Invisible, but words of Persian and of Indian languages, and some emojis, are others without them.
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
+def printable(text: str) -> str:
+    """Return other people's text without controls, escapes and changes of direction, which could forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(letter if _is_harmless(letter) else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 cluster``, ``2 clusters``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
