@@ -368,6 +368,8 @@ class GPUClusterJobOperator(TogetherOperator):
         owner = deployed_owner_of(context, self.hook.settings)
         workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
         num_nodes = job_spec.count_of(self.num_nodes) if self.num_nodes is not None else None
+        if self.gpus_per_node is None:
+            offer.check_alike(cluster)
         per_node = job_spec.count_of(self.gpus_per_node) if self.gpus_per_node is not None else None
         num_nodes = offer.check_share("num_nodes", num_nodes or workers, workers, "GPU worker")
         per_node = offer.check_share("gpus_per_node", gpus if per_node is None else per_node, gpus, "GPU", " on a node")

@@ -47,9 +47,29 @@ def check_cluster(cluster: Cluster, *, shared_volume: str | None = None) -> None
 
 
 def gpus_of_node(cluster: Cluster) -> int:
-    """Return the GPUs of one node, the smallest where they differ; what is usual where Together tells none."""
+    """Return the GPUs of one node, the largest where they differ; what is usual where Together tells none."""
     counts = [node.num_gpus for node in cluster.gpu_worker_nodes if node.num_gpus]
-    return min(counts, default=GPUS_PER_NODE)
+    return max(counts, default=GPUS_PER_NODE)
+
+
+def check_alike(cluster: Cluster) -> None:
+    """
+    Refuse to choose where one node has come up with fewer GPUs than the others: all ranks ask for as many.
+
+    :raises SpecError: naming the nodes that have fewer.
+    """
+    most = gpus_of_node(cluster)
+    small = [node for node in cluster.gpu_worker_nodes if node.num_gpus and node.num_gpus < most]
+    if not small:
+        return
+    listed = ", ".join(f"{node.node_name or node.host_name or node.node_id} has {node.num_gpus}" for node in small)
+    least = min(node.num_gpus for node in small if node.num_gpus)
+    fault = (
+        f"gpus_per_node is missing, and the nodes of cluster {cluster.cluster_id} differ: {listed}, the others have "
+        f"{most}: give gpus_per_node={least} to train on all of them, or gpus_per_node={most} with a num_nodes that "
+        "leaves these out"
+    )
+    raise SpecError([fault])
 
 
 def num_workers(cluster: Cluster) -> int:

@@ -1123,4 +1123,11 @@ SAFEGUARDS = [
         "        say=lambda sentence: print(sentence, file=sys.stderr),",
         ("tests/provider/test_cli.py",),
     ),
+    Safeguard(
+        "ranks do not quietly make do with the smallest node",
+        "training/cluster.py",
+        "    if not small:\n        return\n",
+        "    if small or not small:\n        return\n",
+        ("tests/training/test_cluster.py",),
+    ),
 ]

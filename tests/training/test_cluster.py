@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.exceptions import ClusterGoneError, ConfigurationError, SpecError
 from airflow_provider_together.training.cluster import (
+    check_alike,
     check_cluster,
     check_share,
     gpus_of_node,
@@ -54,9 +55,20 @@ def test_others_are_refused(changes: dict[str, Any], kind: type[Exception], mess
 
 def test_nodes_and_their_gpus_are_counted() -> None:
     nodes = [{"node_id": "a", "num_gpus": 8}, {"node_id": "b", "num_gpus": 4}]
-    assert (num_workers(cluster(gpu_worker_nodes=nodes)), gpus_of_node(cluster(gpu_worker_nodes=nodes))) == (2, 4)
+    assert (num_workers(cluster(gpu_worker_nodes=nodes)), gpus_of_node(cluster(gpu_worker_nodes=nodes))) == (2, 8)
     assert (num_workers(cluster(num_gpus=32)), gpus_of_node(cluster(num_gpus=32))) == (4, 8)
     assert (num_workers(cluster()), gpus_of_node(cluster())) == (1, 8)
+
+
+def test_nodes_that_differ_are_named() -> None:
+    nodes = [{"node_name": "a", "num_gpus": 8}, {"host_name": "b", "num_gpus": 7}, {"node_id": "c", "num_gpus": None}]
+    with pytest.raises(SpecError, match="b has 7, the others have 8: give gpus_per_node=7 to train on all of them"):
+        check_alike(cluster(gpu_worker_nodes=nodes))
+
+
+@pytest.mark.parametrize("counts", [[], [8], [8, 8], [None, 8], [0, 8]])
+def test_nodes_that_are_alike_are_fine(counts: list[int | None]) -> None:
+    check_alike(cluster(gpu_worker_nodes=[{"node_name": "a", "num_gpus": count} for count in counts]))
 
 
 def test_the_size_of_a_volume_is_found_by_its_name() -> None:

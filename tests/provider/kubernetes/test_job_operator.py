@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
@@ -20,7 +21,7 @@ from airflow_provider_together.api import models
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.compat import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
-from airflow_provider_together.emulator import Emulator
+from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
@@ -390,6 +391,19 @@ class TestRefusal:
         assert "give gpus_per_node=6, or num_nodes=1" in text
         assert jobs_made(kubernetes) == 0
         assert run_job(cluster_id, MEETING, gpus_per_node=6).value("train") == {"met": [1], "processes": "6"}
+
+    def test_nodes_that_differ_are_told_before_anything_is_sent(
+        self, cluster_id: str, kubernetes: KubernetesHandle, emulator: Emulator, output: Callable[[], str]
+    ) -> None:
+        path = TogetherHook().client.dialect.get_cluster(cluster_id).path
+        key = {"Authorization": f"Bearer {emulator.api_key}"}
+        told = httpx.get(f"{emulator.url}{path}", headers=key, trust_env=False).json()
+        told["gpu_worker_nodes"][-1]["num_gpus"] = 7
+        emulator.inject(Fault(route="get_cluster", status=200, body=told, times=None))
+        assert run_job(cluster_id, MEETING, retries=3).state == "failed"
+        assert f"{told['gpu_worker_nodes'][-1]['node_name']} has 7, the others have 8: give gpus_per_node=7" in output()
+        assert kubernetes.requests == []
+        assert run_job(cluster_id, MEETING, gpus_per_node=7).value("train") == {"met": [1], "processes": "7"}
 
     def test_a_node_that_has_no_gpus_yet_is_waited_for(
         self, cluster_id: str, kubernetes: KubernetesHandle, output: Callable[[], str]
