@@ -71,6 +71,7 @@ class ContainerLife:
         self._on_change = run.on_change
         self._on_event = run.on_event
         self._process: ContainerProcess | None = None
+        self._has_ended = asyncio.Event()
         #: Of its runs, the latest last.
         self.logs: list[ContainerLog] = []
         #: Of its latest run.
@@ -95,6 +96,11 @@ class ContainerLife:
             if await is_set_within(self._stopping, backoff):
                 return code
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+    async def wait(self) -> None:
+        """Return when it does not run any more."""
+        if self._process is not None:
+            await self._has_ended.wait()
 
     def signal(self, number: int) -> None:
         """Send a signal to its processes, if it runs."""
@@ -124,7 +130,7 @@ class ContainerLife:
         self.setting = setting
         log = ContainerLog()
         self.logs.append(log)
-        self._process = ContainerProcess(setting, log)
+        self._process, self._has_ended = ContainerProcess(setting, log), asyncio.Event()
         container_id = f"emulated://{meta(self._pod)['uid']}-{self._name}-{self.status['restartCount']}"
         self._tell("Normal", "Created", f"Created container: {self._name}")
         self._tell("Normal", "Started", f"Started container {self._name}")
@@ -133,6 +139,7 @@ class ContainerLife:
             end = await self._process.run()
         finally:
             self._process = None
+            self._has_ended.set()
         text = _termination_message(self._container, setting, end, log)
         self._show(pod_status.terminated(self._container, self.status, end, message=text))
         # Clients take the end of a followed log before that status for a lost connection.

@@ -98,6 +98,7 @@ class _Command:
         except (OSError, ValueError) as error:
             return _failure("InternalError", f"error executing command in container: {error}", code=500)
         reading = asyncio.create_task(self._read(process))
+        ending = asyncio.create_task(self._end_with_container(process))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._send(process.stdout, _STDOUT, is_wanted=self._streams.stdout))
@@ -105,6 +106,7 @@ class _Command:
             code = await process.wait()
         finally:
             reading.cancel()
+            ending.cancel()
             kill_marked(self._mark)
         if code == 0:
             return _success()
@@ -129,6 +131,16 @@ class _Command:
                     await self._pass_on(process.stdin, message[1:])
                 elif message == bytes([_CLOSE, _STDIN]) and process.stdin is not None:
                     process.stdin.close()
+        kill_marked(self._mark)
+
+    async def _end_with_container(self, process: asyncio.subprocess.Process) -> None:
+        """
+        Kill the command when its container ends, should it have been missed there.
+
+        A process is told apart by its environment, which cannot be read yet in the moment after its start.
+        """
+        await self._processes.wait_for_container(self._container)
+        process.kill()
         kill_marked(self._mark)
 
     async def _pass_on(self, stdin: asyncio.StreamWriter, data: bytes) -> None:

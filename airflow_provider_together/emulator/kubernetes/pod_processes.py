@@ -125,6 +125,10 @@ class PodProcesses:
         """Send a signal to the processes of a container, if it runs."""
         self._by_name[container].signal(number)
 
+    async def wait_for_container(self, container: str) -> None:
+        """Return when a container does not run any more."""
+        await self._by_name[container].wait()
+
     def is_running(self, container: str) -> bool:
         """Tell whether a container runs."""
         return container in self._by_name and self._by_name[container].is_running

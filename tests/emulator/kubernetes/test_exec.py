@@ -87,6 +87,15 @@ def test_a_command_ends_with_its_container(lab: Lab) -> None:
     lab.wait(lambda: lab.handle.processes() == [])
 
 
+def test_a_command_ends_with_its_container_also_if_it_cannot_be_told_apart(lab: Lab) -> None:
+    name = start(lab)
+    session = lab.open_exec(name, "env", "-i", "sh", "-c", f"echo up; exec {FOREVER}")
+    lab.wait(lambda: session.peek_stdout() == "up\n")
+    lab.core.delete_namespaced_pod(name, "default", grace_period_seconds=0)
+    session.run_forever(timeout=PATIENCE)
+    assert not session.is_open()
+
+
 def test_a_command_ends_when_the_client_hangs_up(lab: Lab) -> None:
     name = start(lab)
     alone = lab.handle.processes()
