@@ -493,7 +493,7 @@ class GPUClusterJobOperator(TogetherOperator):
             return told
         watch = JobWatch(event["namespace"], event["job_name"], Terms(0.0))
         try:
-            seen = self._run_flow(look(watch))
+            seen = self._run_flow(look(watch, persists=True))
         except TogetherError as error:
             if told.verdict is JobVerdict.SUCCEEDED:
                 raise  # its result can still be had by a retry, which adopts the job

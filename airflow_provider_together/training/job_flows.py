@@ -339,14 +339,19 @@ def watch_job(watch: JobWatch) -> Flow[JobState]:
         yield from Pause(delay)
 
 
-def look(watch: JobWatch) -> Flow[JobState]:
-    """Look once; where something is wrong, with the events that may say why."""
+def look(watch: JobWatch, *, persists: bool = False) -> Flow[JobState]:
+    """
+    Look once; where something is wrong, with the events that may say why.
+
+    :param persists: whether a request that fails is sent again; who looks again anyway sends each once.
+    """
     namespace, name = watch.namespace, watch.name
+    get, list_pods = kubernetes_api.get_job(namespace, name), kubernetes_api.list_pods(namespace, name)
     try:
-        job: Object | None = yield from kubernetes_api.get_job(namespace, name).once()
+        job: Object | None = yield from get if persists else get.once()
     except NotFoundError:
         job = None
-    pods = yield from kubernetes_api.list_pods(namespace, name).once()
+    pods = yield from list_pods if persists else list_pods.once()
     now = yield from Pause(0)
     state = look_at(job, pods, now=now, terms=watch.terms, has_started=watch.has_started)
     if state.verdict in {JobVerdict.FAILED, JobVerdict.NOT_STARTED}:

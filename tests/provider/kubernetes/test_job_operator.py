@@ -552,6 +552,21 @@ def test_a_result_is_with_airflow_before_the_job_is_removed(
     assert len(kubernetes.jobs()) == 1
 
 
+def test_a_server_that_fails_as_a_deferred_task_comes_back_is_asked_again(
+    cluster_id: str, kubernetes: KubernetesHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    come_back = GPUClusterJobOperator.execute_complete
+
+    def meet_failures(operator: GPUClusterJobOperator, context: Any, event: Any = None) -> Any:
+        for path in ("/jobs/", "/pods"):
+            kubernetes.fail_next(503, times=2, method="GET", path_contains=path)
+        return come_back(operator, context, event)
+
+    monkeypatch.setattr(GPUClusterJobOperator, "execute_complete", meet_failures)
+    run = run_job(cluster_id, MEETING, deferrable=True)
+    assert (run.state, run.value("train")) == ("success", {"met": [1], "processes": "8"})
+
+
 def jobs_made(kubernetes: KubernetesHandle) -> int:
     return sum(request.method == "POST" and request.path.endswith("/jobs") for request in kubernetes.requests)
 
