@@ -134,7 +134,7 @@ class ClusterName:
     def has_owner_of(self, other: str) -> bool:
         """Whether another name is one of ours, and of the same owner."""
         name = ClusterName.parse(other)
-        return name is not None and name.owner_digest == self.owner_digest
+        return name is not None and (name.deployment, name.owner_digest) == (self.deployment, self.owner_digest)
 
     def __str__(self) -> str:
         end = _OPEN_END if self.end_of_life is None else self.end_of_life.strftime(_END_FORMAT)

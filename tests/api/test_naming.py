@@ -69,12 +69,19 @@ def test_all_tries_of_an_owner_find_each_others_clusters(
     names = [ClusterName.of(owner, now=now, lifetime=lifetime) for now in (first, second)]
     assert names[0].owner_digest == names[1].owner_digest
     assert all(name.is_of(owner) for name in names)
+    assert names[0].has_owner_of(str(names[1]))
 
 
 @FIXED
 @given(owners, owners)
 def test_two_owners_never_take_each_others_clusters(one: Owner, other: Owner) -> None:
     assert ClusterName.of(one, now=NOW).is_of(other) == (one == other)
+    assert ClusterName.of(one, now=NOW).has_owner_of(str(ClusterName.of(other, now=NOW))) == (one == other)
+
+
+@pytest.mark.parametrize("other", ["", "mine", "af-not-one-of-ours"])
+def test_a_name_that_is_not_one_of_ours_has_nobodys_owner(other: str) -> None:
+    assert not ClusterName.of(Owner("d", "dag", "run", "task"), now=NOW).has_owner_of(other)
 
 
 @pytest.mark.parametrize(

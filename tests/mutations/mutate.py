@@ -85,8 +85,8 @@ def failing(root: Path, names: Iterable[str]) -> set[str]:
     :raises MutationError: if they do not run at all.
     """
     names = list(names)
-    until = ["--exitfirst"] if len(names) == 1 else []
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", *until, *names]
+    way = ["--exitfirst"] if len(names) == 1 else ["-n", "2"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", *way, *names]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     patience = _PATIENCE * len(names)
