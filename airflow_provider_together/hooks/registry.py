@@ -172,7 +172,7 @@ class Registry:
             self._store.delete(_ENTRY_PREFIX + name.owner_digest)
 
 
-def made_by(owner: Owner, settings: Settings) -> tuple[Owner, Record]:
+def recorded_owner(owner: Owner, settings: Settings) -> tuple[Owner, Record]:
     """
     Return a task instance with the deployment in the names of its clusters, and what it has recorded of them.
 

@@ -94,13 +94,13 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     :param cluster_id: id of the cluster.
     :param cluster_name: instead of it, its name, for where no id is known.
-    :param made_by: instead of both, the id of the task of this DAG that makes clusters. What it has made in this run,
-        for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
+    :param create_task_id: instead of both, the id of the task of this DAG that makes clusters. What it has made in
+        this run, for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
         adopted with ``if_exists="adopt"``; otherwise that one is left alive.
-    :param delete_reserved: whether a teardown, or ``made_by``, deletes also a ``RESERVED`` or ``SCHEDULED_CAPACITY``
-        cluster whose paid time is not over, which is not refunded; otherwise that one is left alive. A task of its own
-        that names the cluster by id or name deletes it.
+    :param delete_reserved: whether a teardown, or ``create_task_id``, deletes also a ``RESERVED`` or
+        ``SCHEDULED_CAPACITY`` cluster whose paid time is not over, which is not refunded; otherwise that one is left
+        alive. A task of its own that names the cluster by id or name deletes it.
     :param delete_volumes: whether to delete the volumes that are attached to it, too, with all data on them.
     :param together_conn_id: connection of type ``together``.
     :param deferrable: whether to wait in the triggerer; by default as ``[operators] default_deferrable`` says.
@@ -112,7 +112,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
     parameter_kinds: ClassVar[Mapping[str, Kind]] = {
         "cluster_id": optional(IDENTIFIER),
         "cluster_name": optional(IDENTIFIER),
-        "made_by": optional(IDENTIFIER),
+        "create_task_id": optional(IDENTIFIER),
         "delete_adopted": FLAG,
         "delete_reserved": FLAG,
         "delete_volumes": FLAG,
@@ -124,7 +124,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         *TogetherOperator.template_fields,
         "cluster_id",
         "cluster_name",
-        "made_by",
+        "create_task_id",
         "delete_adopted",
         "delete_reserved",
         "delete_volumes",
@@ -138,7 +138,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         *,
         cluster_id: str | XComArg | None = None,
         cluster_name: str | None = None,
-        made_by: str | None = None,
+        create_task_id: str | None = None,
         delete_adopted: bool | str = False,
         delete_reserved: bool | str = False,
         delete_volumes: bool | str = False,
@@ -150,7 +150,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
         super().__init__(**kwargs)
         self.cluster_id = cast("str | None", cluster_id)
         self.cluster_name = cluster_name
-        self.made_by = made_by
+        self.create_task_id = create_task_id
         self.delete_adopted = delete_adopted
         self.delete_reserved = delete_reserved
         self.delete_volumes = delete_volumes
@@ -162,9 +162,9 @@ class DeleteGPUClusterOperator(TogetherOperator):
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
         """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
-        targets = [name for name in ("cluster_id", "cluster_name", "made_by") if name in given]
+        targets = [name for name in ("cluster_id", "cluster_name", "create_task_id") if name in given]
         if not targets:
-            return ["cluster_id, cluster_name and made_by are all missing: give one of them"]
+            return ["cluster_id, cluster_name and create_task_id are all missing: give one of them"]
         return [] if len(targets) == 1 else [f"{' and '.join(targets)} exclude each other: give one of them"]
 
     def execute(self, context: Context) -> None:
@@ -223,8 +223,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def _targets(self, context: Context, settings: _Settings) -> list[Cluster]:
         if self.cluster_id is not None:
             clusters = [self._known(context, identifier("cluster_id", self.cluster_id), settings)]
-        elif self.made_by is not None:
-            clusters = self._made_in_this_run(context, identifier("made_by", self.made_by))
+        elif self.create_task_id is not None:
+            clusters = self._made_in_this_run(context, identifier("create_task_id", self.create_task_id))
         else:
             clusters = self._named(context, identifier("cluster_name", self.cluster_name))
         clusters = self._without_reservations(context, clusters, settings)
@@ -243,17 +243,18 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def _without_reservations(self, context: Context, clusters: list[Cluster], settings: _Settings) -> list[Cluster]:
         """Leave out what is paid for, unless the user has asked for its deletion in so many words."""
         from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import made_by, registry  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import recorded_owner, registry  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
 
-        is_by_task = bool(self.made_by) and not self.cluster_id
+        is_by_task = bool(self.create_task_id) and not self.cluster_id
         if settings.delete_reserved or not (self.is_teardown or is_by_task):
             return clusters
         published = self._of_creates(context, RESERVATION_KEY)
         told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
         record = None
         if is_by_task:
-            _, record = made_by(replace(owner_of(context), task_id=self.made_by or ""), self.hook.settings)
+            owner = replace(owner_of(context), task_id=self.create_task_id or "")
+            _, record = recorded_owner(owner, self.hook.settings)
         others = []
         for cluster in clusters:
             name = naming.ClusterName.parse(cluster.cluster_name)
@@ -338,11 +339,11 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def _made_in_this_run(self, context: Context, task_id: str) -> list[Cluster]:
         """Return what a task has made; its own record of that is read where all tasks may read it."""
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import made_by  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import recorded_owner  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
 
         settings = self.hook.settings
-        owner, record = made_by(replace(owner_of(context), task_id=task_id), settings)
+        owner, record = recorded_owner(replace(owner_of(context), task_id=task_id), settings)
         flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
         found = self.run_flow(flow)
         if not found:

@@ -60,7 +60,7 @@ def _deletes_clusters(task: Any) -> bool:
 
 def _needs_no_id(delete: Any) -> bool:
     """Whether a delete gets along without the id that a create returns."""
-    return bool(getattr(delete, "partial_kwargs", vars(delete)).get("made_by"))
+    return bool(getattr(delete, "partial_kwargs", vars(delete)).get("create_task_id"))
 
 
 def _are_over(task_ids: Any, states: dict[str, str | None], map_index: int) -> bool:

@@ -213,7 +213,7 @@ class GPUClusterTaskGroup(TaskGroup):
         retries = {name: value for name, value in _DELETE_RETRIES.items() if name not in self._defaults}
         return DeleteGPUClusterOperator(
             task_id="delete",
-            made_by=create_task_id,
+            create_task_id=create_task_id,
             **_WHATEVER_WAS_BEFORE,  # a cluster that is not needed any more waits for nothing
             **retries,
             **self._waiting(),

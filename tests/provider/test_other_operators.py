@@ -120,7 +120,7 @@ def test_a_name_of_our_own_making_that_is_gone_is_a_success(emulator: Emulator) 
 
 
 def test_nothing_to_delete_is_told_when_the_dag_is_parsed() -> None:
-    with pytest.raises(SpecError, match="cluster_id, cluster_name and made_by are all missing"):
+    with pytest.raises(SpecError, match="cluster_id, cluster_name and create_task_id are all missing"):
         DeleteGPUClusterOperator(task_id="delete")
 
 

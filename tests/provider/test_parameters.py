@@ -76,7 +76,7 @@ GOOD: dict[str, dict[str, Any]] = {
 #: Right for a parameter only if that is given, too, or instead.
 INSTEAD: dict[str, dict[str, Any]] = {
     "cluster_name": {"cluster_id": None},
-    "made_by": {"cluster_id": None},
+    "create_task_id": {"cluster_id": None},
     "script_file": {"script": None},
 }
 
@@ -222,8 +222,8 @@ def test_two_ways_to_say_what_is_deleted_exclude_each_other(one: str | None) -> 
         made: Any = CreateGPUClusterOperator(task_id="create", **REQUEST)
         with pytest.raises(SpecError, match="cluster_id and cluster_name exclude each other"):
             DeleteGPUClusterOperator(task_id="delete", cluster_id=one or made.output, cluster_name="n")
-        with pytest.raises(SpecError, match="cluster_id and made_by exclude each other"):
-            DeleteGPUClusterOperator.partial(task_id="mapped", made_by="create").expand(cluster_id=["c"])
+        with pytest.raises(SpecError, match="cluster_id and create_task_id exclude each other"):
+            DeleteGPUClusterOperator.partial(task_id="mapped", create_task_id="create").expand(cluster_id=["c"])
 
 
 def test_what_is_to_be_deleted_may_not_be_left_out() -> None:

@@ -111,13 +111,13 @@ def test_a_kill_leaves_a_reservation_alive_unless_the_user_says_otherwise(
     assert counts(stuck) == (1, 0 if delete_reserved else 1)
 
 
-@pytest.mark.parametrize("by", ["cluster_id", "made_by", "cluster_name"])
+@pytest.mark.parametrize("by", ["cluster_id", "create_task_id", "cluster_name"])
 @pytest.mark.parametrize("delete_reserved", [False, True])
 def test_a_teardown_leaves_a_reservation_alive_and_succeeds(emulator: Emulator, by: str, delete_reserved: bool) -> None:
     with DAG("torn_down", schedule=None) as dag:
         create = CreateGPUClusterOperator(task_id="create", **RESERVED)
         name = "{{ ti.xcom_pull(task_ids='create', key='cluster_name') }}"
-        target: Any = {"cluster_id": create.output, "made_by": "create", "cluster_name": name}[by]
+        target: Any = {"cluster_id": create.output, "create_task_id": "create", "cluster_name": name}[by]
         parameters: dict[str, Any] = {by: target, "delete_reserved": delete_reserved, "poll_interval": 0.05}
         delete = DeleteGPUClusterOperator(task_id="delete", **parameters)
         create >> delete.as_teardown(setups=create)
@@ -159,7 +159,7 @@ def test_a_teardown_finds_the_reservation_of_a_request_whose_answer_was_lost(
     emulator.inject(Fault(route="list_clusters", kind="hide_cluster", times=3))
     with DAG("answer_lost", schedule=None) as dag:
         create = CreateGPUClusterOperator(task_id="create", **RESERVED)
-        delete = DeleteGPUClusterOperator(task_id="delete", made_by="create", trigger_rule="all_done")
+        delete = DeleteGPUClusterOperator(task_id="delete", create_task_id="create", trigger_rule="all_done")
         create >> delete
     run_dag(dag)
     assert counts(emulator) == (1, 1)
