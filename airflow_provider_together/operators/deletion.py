@@ -7,6 +7,7 @@ an id or a name, and no XCom.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,7 +34,9 @@ from airflow_provider_together.parameters import (
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
+    from airflow_provider_together.api.identity import Record
     from airflow_provider_together.api.models import Cluster
+    from airflow_provider_together.api.naming import Owner
 
 T = TypeVar("T")
 
@@ -243,24 +246,21 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def _without_reservations(self, context: Context, clusters: list[Cluster], settings: _Settings) -> list[Cluster]:
         """Leave out what is paid for, unless the user has asked for its deletion in so many words."""
         from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import recorded_owner, registry  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
 
         is_by_task = bool(self.create_task_id) and not self.cluster_id
         if settings.delete_reserved or not (self.is_teardown or is_by_task):
             return clusters
         published = self._of_creates(context, RESERVATION_KEY)
         told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
-        record = None
-        if is_by_task:
-            owner = replace(owner_of(context), task_id=self.create_task_id or "")
-            _, record = recorded_owner(owner, self.hook.settings)
+        owners = self._owners(context, self.create_task_id or "") if is_by_task else []
         others = []
         for cluster in clusters:
             name = naming.ClusterName.parse(cluster.cluster_name)
-            entry = registry().entry_for(name) if record is None and name is not None else None
-            of_owner = record or (entry and entry.record)
-            known = told.get(cluster.cluster_id) or (of_owner.reservation if of_owner else None)
+            entry = registry().entry_for(name) if not is_by_task and name is not None else None
+            recorded = (r for o, r in owners if r.proves(cluster) or (name is not None and name.is_of(o)))
+            record = next(recorded, entry and entry.record)
+            known = told.get(cluster.cluster_id) or (record.reservation if record else None)
             paid = reservation.reservation_of(cluster, known)
             if paid is None or not paid.is_paid(self.hook.client.now()):
                 others.append(cluster)
@@ -339,16 +339,42 @@ class DeleteGPUClusterOperator(TogetherOperator):
     def _made_in_this_run(self, context: Context, task_id: str) -> list[Cluster]:
         """Return what a task has made; its own record of that is read where all tasks may read it."""
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+
+        settings, found = self.hook.settings, []
+        for owner, record in self._owners(context, task_id):
+            flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
+            found += self.run_flow(flow)
+        if not found:
+            self.log.info("Task %r has no cluster in this run.", task_id)
+        return found
+
+    def _owners(self, context: Context, task_id: str) -> list[tuple[Owner, Record]]:
+        """
+        Return the instances of the task that makes clusters whose clusters are to be deleted, and their records.
+
+        That is the one of this map index if both are mapped, else all of them.
+
+        :raises SpecError: if the DAG has no such task, or one that makes no clusters.
+        """
         from airflow_provider_together.hooks.registry import recorded_owner  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
 
-        settings = self.hook.settings
-        owner, record = recorded_owner(replace(owner_of(context), task_id=task_id), settings)
-        flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
-        found = self.run_flow(flow)
-        if not found:
-            self.log.info("No cluster that task %r has made in this run is there any more.", task_id)
-        return found
+        known = self._creates(context)
+        if task_id not in known:
+            near = difflib.get_close_matches(task_id, known, n=1, cutoff=0.4)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            fault = f"create_task_id={task_id!r} is not a task of this DAG that makes clusters{hint}"
+            raise SpecError([f"{fault}: give one of {', '.join(map(repr, known)) or 'those, of which it has none'}"])
+        own, ti = replace(owner_of(context), task_id=task_id), context["ti"]
+        create = context["dag"].get_task(task_id)
+        if not create.is_mapped and create.get_closest_mapped_task_group() is None:
+            indexes: Iterable[int] = [-1]
+        elif own.map_index >= 0:
+            indexes = [own.map_index]
+        else:
+            count = ti.get_ti_count(dag_id=own.dag_id, task_ids=[task_id], run_ids=[own.run_id])
+            indexes = range(count)
+        return [recorded_owner(replace(own, map_index=index), self.hook.settings) for index in indexes]
 
     def _adopted_in_this_run(self, context: Context) -> list[str]:
         return self._of_creates(context, ADOPTED_KEY)

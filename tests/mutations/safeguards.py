@@ -1130,4 +1130,18 @@ SAFEGUARDS = [
         "    if small or not small:\n        return\n",
         ("tests/training/test_cluster.py",),
     ),
+    Safeguard(
+        "a create that does not exist is not one without clusters",
+        "operators/deletion.py",
+        "        if task_id not in known:\n",
+        "        if task_id in known and not known:\n",
+        (f"{DELETION}::test_a_task_that_makes_no_clusters_is_named_and_the_run_fails",),
+    ),
+    Safeguard(
+        "a delete finds the clusters of all that its create is mapped over",
+        "operators/deletion.py",
+        "            indexes = range(count)\n",
+        "            indexes = range(count - 1)\n",
+        (f"{DELETION}::test_all_clusters_of_a_mapped_create_are_deleted",),
+    ),
 ]

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, XComArg, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, XComArg, task, task_group
 
 from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.specs import ClusterSpec
@@ -195,3 +196,65 @@ def test_volumes_that_nobody_can_tell_the_fate_of_stay_and_are_named(
     assert run_dag(dag).state == "failed"
     (left,) = TogetherHook().list_shared_volumes()
     assert f"Volumes {left.volume_id} of cluster {cluster.cluster_id} are left, and billed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("creat", "(did you mean 'create'?): give one of 'create'"),
+        ("work", "is not a task of this DAG that makes clusters: give one of 'create'"),
+    ],
+)
+def test_a_task_that_makes_no_clusters_is_named_and_the_run_fails(
+    emulator: Emulator, given: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with DAG("misnamed", schedule=None) as dag:
+        create = CreateGPUClusterOperator(task_id="create", **CLUSTER)
+        work = EmptyOperator(task_id="work")
+        create >> work >> DeleteGPUClusterOperator(task_id="delete", create_task_id=given, poll_interval=0.05)
+    assert run_dag(dag).states["delete"] == "failed"
+    told = capsys.readouterr().out
+    assert f"create_task_id={given!r} is not a task of this DAG that makes clusters" in told
+    assert hint in told
+    assert len(emulator.alive()) == 1
+
+
+def test_all_clusters_of_a_mapped_create_are_deleted(emulator: Emulator) -> None:
+    request = {name: value for name, value in CLUSTER.items() if name != "num_gpus"}
+    with DAG("mapped_create", schedule=None) as dag:
+        create = CreateGPUClusterOperator.partial(task_id="create", **request).expand(num_gpus=[8, 16])
+        create >> DeleteGPUClusterOperator(task_id="delete", create_task_id="create", poll_interval=0.05)
+    assert run_dag(dag).state == "success"
+    assert (len(emulator.clusters()), emulator.alive()) == (2, [])
+
+
+def test_a_mapped_group_deletes_what_its_own_index_has_made(emulator: Emulator) -> None:
+    counts: list[int] = []
+
+    @task
+    def count() -> None:
+        counts.append(len(emulator.alive()))
+
+    @task_group
+    def trial(size: int) -> None:
+        request = {**CLUSTER, "num_gpus": size}
+        create = CreateGPUClusterOperator(task_id="create", **request)
+        delete = DeleteGPUClusterOperator(task_id="delete", create_task_id="trial.create", poll_interval=0.05)
+        create >> delete >> count()
+
+    with DAG("mapped_trials", schedule=None) as dag:
+        trial.expand(size=[8, 16])
+    assert run_dag(dag).state == "success"
+    assert (len(emulator.clusters()), emulator.alive()) == (2, [])
+    assert len(counts) == 2
+
+
+def test_a_deletion_for_each_of_several_items_finds_the_one_create(emulator: Emulator) -> None:
+    with DAG("mapped_delete", schedule=None) as dag:
+        create = CreateGPUClusterOperator(task_id="create", **CLUSTER)
+        delete = DeleteGPUClusterOperator.partial(task_id="delete", create_task_id="create").expand(
+            poll_interval=[0.05]
+        )
+        create >> delete
+    assert run_dag(dag).state == "success"
+    assert emulator.alive() == []
