@@ -12,6 +12,7 @@ import codecs
 import contextlib
 import json
 import locale
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--live", action="store_true", help="rent real GPUs, after asking you; this costs money")
     demo.add_argument("--api", choices=("tcloud", "compute"), default="tcloud", help="which API to emulate")
     demo.add_argument("--speed", type=float, default=None, help="simulated seconds per second of the emulator")
-    demo.add_argument("--price", type=float, default=None, help="price per GPU and hour, to be shown in the table")
+    demo.add_argument("--price", type=_price, default=None, help="price per GPU and hour, to be shown in the table")
     demo.add_argument("--dag", type=Path, default=None, help="another DAG file to run")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away Airflow's folder with its logs")
     demo.set_defaults(command=_demo)
@@ -110,10 +111,18 @@ def _parser() -> argparse.ArgumentParser:
         "--delete-reserved", action="store_true", help="reservations as well, before their paid time ends"
     )
     sweep.add_argument("--deployment", help="deployment in the names (default: this Airflow's)")
-    sweep.add_argument("--price", type=float, help="price per GPU and hour, to say what is saved")
+    sweep.add_argument("--price", type=_price, help="price per GPU and hour, to say what is saved")
     sweep.add_argument("--timeout", type=float, default=1800.0, help="seconds to wait for the end (default: 1800)")
     sweep.add_argument("--poll-interval", type=float, default=5.0, help="seconds between two looks (default: 5)")
     return parser
+
+
+def _price(text: str) -> float:
+    price = float(text)
+    if not 0 <= price < math.inf:
+        message = f"{text!r} is wrong: give an amount of money, 0 or above"
+        raise argparse.ArgumentTypeError(message)
+    return price
 
 
 def _cluster_action(actions: Any, name: str, text: str, command: Callable[[argparse.Namespace], int]) -> Any:
@@ -159,10 +168,13 @@ def _show(parsed: argparse.Namespace) -> int:
 def _delete(parsed: argparse.Namespace) -> int:
     from airflow_provider_together.api.flows import delete_and_prove  # noqa: PLC0415
     from airflow_provider_together.api.polling import GoneWait  # noqa: PLC0415
+    from airflow_provider_together.api.reservation import reservation_of  # noqa: PLC0415
     from airflow_provider_together.api.verdict import Verdict  # noqa: PLC0415
 
     client = _hook(parsed.conn_id).client
     cluster = client.send(client.dialect.get_cluster(parsed.cluster_id))
+    if paid := reservation_of(cluster):
+        print(f"Cluster {cluster.cluster_id} is {paid}; deleting it early is not refunded.", file=sys.stderr)
     if not parsed.yes and not _is_confirmed(cluster):
         print("Nothing was deleted.", file=sys.stderr)
         return 2
@@ -170,7 +182,8 @@ def _delete(parsed: argparse.Namespace) -> int:
     wait = GoneWait(cluster.cluster_id, started=now, deadline=now + parsed.timeout, poll_interval=parsed.poll_interval)
     look = client.run(delete_and_prove(client.dialect, wait), note=lambda note: _tell(note.message, sys.stdout))
     if look.verdict is not Verdict.GONE:
-        print(f"Cluster {cluster.cluster_id} is not gone ({look.verdict.value}); it is still billed.", file=sys.stderr)
+        why = f"{look.verdict.value}; {look.error}" if look.error else look.verdict.value
+        print(f"Cluster {cluster.cluster_id} is not gone ({why}); it is still billed.", file=sys.stderr)
         return 1
     return 0
 

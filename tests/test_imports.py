@@ -60,7 +60,14 @@ SENSOR = {*LIGHT, *WAITING, "operators", "operators.mapping", "sensors", "sensor
 TRIGGER = {*LIGHT, *CHECKED, "api.verdict", "hooks.ended_task", "triggers", "triggers.gpu_cluster"}
 #: What operators have in common that train on a cluster.
 TRAINING = {*LIGHT, *WAITING, "operators", "operators.base", "operators.mapping", "training"}
-JOB = {*TRAINING, "api.naming", "operators.kubernetes", "training.job_name", "training.job_spec"}
+JOB = {
+    *TRAINING,
+    "api.naming",
+    "operators.kubernetes",
+    "training.job_name",
+    "training.job_spec",
+    "training.pod_template",
+}
 SLURM = {*TRAINING, "hooks.background", "operators.slurm", "training.slurm", "training.slurm_options"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.

@@ -20,7 +20,7 @@ import httpx
 
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.settings import Settings
-from airflow_provider_together.api.wording import printable
+from airflow_provider_together.api.wording import as_sentence, printable
 from airflow_provider_together.exceptions import (
     AnswerLostError,
     AuthenticationError,
@@ -180,7 +180,7 @@ def _lost(call: Call[Any], error: TogetherError) -> TogetherError:
     """Keep an error that a repetition mends; for a call that must not be repeated the outcome is unknown."""
     if call.is_repeatable:
         return error
-    message = f"{error}. Whether it was carried out is unknown: look before asking again."
+    message = f"{as_sentence(error)} Whether it was carried out is unknown: look before asking again."
     unknown = OutcomeUnknownError(message)
     unknown.__cause__ = error
     return unknown
@@ -214,8 +214,10 @@ def _message_of(body: Any) -> str:
         return ""
     error = body.get("error")
     if isinstance(error, dict):
-        parts = [error.get("message"), error.get("param"), error.get("code") or error.get("type")]
-        return _joined(parts)
+        named = {"param": error.get("param"), "code": error.get("code") or error.get("type")}
+        notes = _joined([f"{name} {value}" for name, value in named.items() if isinstance(value, str) and value])
+        message = _joined([error.get("message")])
+        return f"{message} ({notes})" if message and notes else message or notes
     if isinstance(error, str):
         return error
     details = body.get("details")

@@ -23,6 +23,11 @@ def _is_harmless(letter: str) -> bool:
     return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
+def as_sentence(text: object) -> str:
+    """Return a text with one full stop at its end, whether it has one already or not."""
+    return f"{str(text).rstrip('.')}."
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 cluster``, ``2 clusters``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 from airflow_provider_together.exceptions import ConfigurationError
@@ -26,6 +27,11 @@ def missing_connection(
         f"with `airflow connections add {shlex.quote(conn_id)} --conn-type {conn_type} {options}`",
     ]
     variable = f"{_VARIABLE_PREFIX}{conn_id.upper()}"
+    if os.environ.get(variable, "").strip():
+        return ConfigurationError(
+            f"connection {conn_id!r} cannot be read from the environment variable {variable}, which is set: give a "
+            f'URI, or JSON with double quotes, such as {{"conn_type": "{conn_type}"}}'
+        )
     if variable.isidentifier() and variable.isascii():  # else no shell exports it
         ways.append(f"in the environment variable {variable}")
     return ConfigurationError(

@@ -206,6 +206,11 @@ class GPUClusterJobOperator(TogetherOperator):
         "deferrable": optional(FLAG),
     }
 
+    @classmethod
+    def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
+        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        return job_spec.faults_of_environment(given.get("env_vars"))
+
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
         *,

@@ -113,6 +113,9 @@ class GPUClusterTaskGroup(TaskGroup):
             if not_ours:
                 fault = f"cluster={cluster!r} lives already, so that {', '.join(sorted(not_ours))} cannot be chosen"
                 raise SpecError([f"{fault}: leave out either"])
+        if "wait_for_completion" in options:
+            given = options["wait_for_completion"]
+            raise SpecError([f"wait_for_completion={given!r} is wrong: a block always waits: leave it out"])
         super().__init__(group_id=group_id, **of_group)
         self._adopted = cluster
         self._common = _given(together_conn_id=together_conn_id, deferrable=deferrable)
@@ -123,17 +126,18 @@ class GPUClusterTaskGroup(TaskGroup):
         self._beginning = _given(trigger_rule=trigger_rule)
         self._options = options
         self._opening: list[BaseOperator] = []
+        self._is_closed = False
 
     @property
     def cluster_id(self) -> Any:
         """
         The id of the cluster, for the tasks inside: text that is known when they run.
 
-        :raises RuntimeError: outside of the block.
+        :raises RuntimeError: outside of the block, whose delete does not wait for what is there.
         """
         if self._adopted is not _NOT_GIVEN:
             return self._adopted
-        if not self._opening:
+        if not self._opening or self._is_closed:
             message = f"the cluster of {self.group_id!r} is there inside of its block: with GPUClusterTaskGroup(...)"
             raise RuntimeError(message)
         return self._opening[-1].output
@@ -156,6 +160,7 @@ class GPUClusterTaskGroup(TaskGroup):
             if error is None:
                 self._close()
         finally:
+            self._is_closed = True
             super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
 
     def _open(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_together.api.call import Flow, Note, Pause
-from airflow_provider_together.api.wording import counted
+from airflow_provider_together.api.wording import as_sentence, counted
 from airflow_provider_together.exceptions import (
     NameTakenError,
     NotFoundError,
@@ -162,7 +162,7 @@ def _check_nodes(spec: JobSpec, pod: Object) -> Flow[None]:
     try:
         nodes = yield from kubernetes_api.list_nodes()
     except TogetherError as error:  # a kubeconfig may have few rights
-        yield from Note(f"{error}. Whether the nodes have {gpus} GPUs is not checked.")
+        yield from Note(f"{as_sentence(error)} Whether the nodes have {gpus} GPUs is not checked.")
         return
     selector = pod.get("nodeSelector") or {}
     if sentence := check_nodes(spec, read_nodes(nodes, selector=selector), gpus=gpus):
@@ -370,7 +370,7 @@ def _after_failure(watch: JobWatch, error: TogetherError) -> Flow[tuple[JobState
         watch.refused_since = None
     elif watch.refused_since is None:
         watch.refused_since = now
-    yield from Note(f"{error}. Job {watch.name} is looked at again.")
+    yield from Note(f"{as_sentence(error)} Job {watch.name} is looked at again.")
     reason = ""
     verdict = JobVerdict.GO_ON
     if watch.failures % _ASK_EVERY == 1:

@@ -15,15 +15,24 @@ from typing import Any
 from airflow_provider_together.api.missing import is_missing
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.training.job_name import LONGEST_JOB_NAME, is_job_name
+from airflow_provider_together.training.pod_template import faults_of
 
 _LARGEST_PORT = 65535
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_WORDS = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_NAME = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_WORDS}", re.ASCII)
+_LABEL_VALUE = re.compile(rf"({_WORDS})?", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_.-][A-Za-z0-9_.-]*", re.ASCII)
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", re.ASCII)
 _RESOURCE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)
 
 #: The resource that NVIDIA's device plugin offers on each node.
 GPU = "nvidia.com/gpu"
+#: What each rank gets in its environment, and nobody else may set.
+RANK_VARIABLES = frozenset(
+    {f"{prefix}{name}" for prefix in ("", "PET_") for name in ("MASTER_ADDR", "MASTER_PORT", "NNODES", "NODE_RANK")}
+    | {"NPROC_PER_NODE", "PET_NPROC_PER_NODE", "TOGETHER_RESULT_PATH"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +89,18 @@ def check(values: Mapping[str, Any]) -> None:
         for name, value in values.items()
         if value is not None and name in _CHECKS and not _CHECKS[name][0](value)
     ]
+    if values.get("pod_template") is not None:
+        problems += faults_of(values["pod_template"])
     if problems:
         raise SpecError(problems)
+
+
+def faults_of_environment(env_vars: Any) -> list[str]:
+    """Return what is wrong with the names in the environment of a rank."""
+    taken = sorted(RANK_VARIABLES & set(env_vars)) if isinstance(env_vars, Mapping) else []
+    return [
+        f"env_vars: {name!r} is wrong: it is set for each rank, by which the ranks find each other" for name in taken
+    ]
 
 
 def _shown(name: str, value: Any) -> str:
@@ -127,6 +146,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and not is_missing(value)
 
 
+def _is_image(value: Any) -> bool:
+    return _is_text(value) and not any(letter.isspace() for letter in value.strip())
+
+
 def _is_label(value: Any) -> bool:
     return isinstance(value, str) and _LABEL.fullmatch(value) is not None
 
@@ -157,6 +180,12 @@ def _is_texts(value: Any) -> bool:
     )
 
 
+def _is_labels(value: Any) -> bool:
+    return _is_texts(value) and all(
+        _LABEL_NAME.fullmatch(name) and _LABEL_VALUE.fullmatch(item) for name, item in texts_of(value).items()
+    )
+
+
 def _is_environment(value: Any) -> bool:
     return _is_texts(value) and all(_ENVIRONMENT_NAME.fullmatch(name) for name in value)
 
@@ -176,7 +205,7 @@ def _is_resource_name(value: Any) -> bool:
 _TEXTS = "give a mapping of texts"
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "cluster_id": (_is_text, "give the id of a GPU cluster"),
-    "image": (_is_text, "give a container image"),
+    "image": (_is_image, "give a container image, such as 'ghcr.io/acme/train:1'"),
     "command": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
     "cmds": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
     "arguments": (_is_words, "give a list of words"),
@@ -194,7 +223,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "shared_volume": (_is_text, "give the name of a shared volume that is attached to the cluster"),
     "shared_volume_mount_path": (_is_path, "give an absolute path, such as '/mnt/shared'"),
-    "labels": (_is_texts, _TEXTS),
+    "labels": (_is_labels, "give a mapping of Kubernetes' label names and values, such as {'team': 'vision'}"),
     "annotations": (_is_texts, _TEXTS),
     "image_pull_policy": (
         lambda value: isinstance(value, str) and value in {"Always", "IfNotPresent", "Never"},
@@ -202,7 +231,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "image_pull_secrets": (_is_names, "give a list of names of Secrets"),
     "service_account_name": (_is_text, "give the name of a service account"),
-    "node_selector": (_is_texts, _TEXTS),
+    "node_selector": (_is_labels, "give a mapping of Kubernetes' label names and values, such as {'pool': 'gpu'}"),
     "tolerations": (_is_objects, "give a list of mappings, as Kubernetes has them"),
     "container_resources": (
         _is_resources,
@@ -211,5 +240,4 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "shm_size": (_is_quantity, "give a quantity of Kubernetes, such as '64Gi', or None for the runtime's own"),
     "rdma_resource": (_is_resource_name, "give the name of an extended resource, such as 'rdma/rdma_shared_device_a'"),
     "master_port": (_is_port, f"give a port from 1 to {_LARGEST_PORT}"),
-    "pod_template": (lambda value: isinstance(value, Mapping), "give a mapping that is merged into the pod's spec"),
 }

@@ -114,9 +114,10 @@ def test_a_create_whose_answer_cannot_be_read_may_have_been_carried_out() -> Non
     [
         (
             {"error": {"message": "no such region", "param": "region", "code": "invalid"}},
-            "no such region, region, invalid",
+            "no such region (param region, code invalid)",
         ),
-        ({"error": {"message": "no", "param": None, "type": "invalid_request"}}, "no, invalid_request"),
+        ({"error": {"message": "no", "param": None, "type": "invalid_request"}}, "no (code invalid_request)"),
+        ({"error": {"code": "invalid_request"}}, "code invalid_request"),
         ({"error": "no such region"}, "no such region"),
         ({"code": 3, "message": "bad num_gpus", "details": []}, "bad num_gpus"),
         ({"message": "bad", "details": [{"detail": "num_gpus is 5"}, 5, {"other": 1}]}, "bad, num_gpus is 5"),

@@ -1144,4 +1144,18 @@ SAFEGUARDS = [
         "            indexes = range(count - 1)\n",
         (f"{DELETION}::test_all_clusters_of_a_mapped_create_are_deleted",),
     ),
+    Safeguard(
+        "what stands around a pod's spec is not quietly left out",
+        "training/pod_template.py",
+        "        if name in _AROUND:\n",
+        "        if name in _AROUND and name in _FIELDS:\n",
+        ("tests/training/test_pod_template.py",),
+    ),
+    Safeguard(
+        "no environment sends all ranks to one place",
+        "training/job_spec.py",
+        "    taken = sorted(RANK_VARIABLES & set(env_vars)) if isinstance(env_vars, Mapping) else []\n",
+        "    taken: list[str] = []\n",
+        ("tests/training/test_job_spec.py",),
+    ),
 ]

@@ -74,6 +74,22 @@ def test_a_cluster_is_deleted_only_after_its_id_was_typed(cluster_id: str, emula
     assert emulator.alive() == []
 
 
+@pytest.mark.parametrize("api", ["compute"])  # the older API does not tell how a cluster is billed
+def test_a_reservation_is_said_to_be_paid_for_before_it_is_deleted(emulator: Emulator) -> None:
+    request = {**SPEC, "billing_type": "RESERVED", "duration_days": 7}
+    cluster_id = TogetherHook().create_gpu_cluster(ClusterSpec.parse(request)).cluster_id
+    refused = run("clusters", "delete", cluster_id, answer="\n")
+    assert "RESERVED, paid until" in refused.stderr
+    assert len(emulator.alive()) == 1
+
+
+@pytest.mark.parametrize("price", ["-1", "nan", "inf", "cheap"])
+def test_a_price_is_an_amount_of_money(price: str) -> None:
+    refused = run("sweep", f"--price={price}")
+    assert refused.returncode == 2
+    assert "argument --price" in refused.stderr
+
+
 def test_an_error_is_one_line_and_a_status(emulator: Emulator) -> None:
     del emulator
     failed = run("clusters", "show", "no-such-cluster")

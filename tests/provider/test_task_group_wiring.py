@@ -122,6 +122,19 @@ def test_the_cluster_is_unknown_outside_of_the_block() -> None:
         _ = block().cluster_id
 
 
+def test_the_cluster_is_not_lent_to_what_its_delete_does_not_wait_for() -> None:
+    with DAG("wired", schedule=None):
+        with block() as cluster:
+            evaluate()
+        with pytest.raises(RuntimeError, match="'h100' is there inside of its block"):
+            _ = cluster.cluster_id
+
+
+def test_a_block_that_does_not_wait_is_refused() -> None:
+    with DAG("wired", schedule=None), pytest.raises(SpecError, match="wait_for_completion=False is wrong"):
+        block(wait_for_completion=False)
+
+
 def test_airflows_own_parameters_reach_the_group() -> None:
     with DAG("wired", schedule=None) as dag, block(tooltip="eight GPUs", default_args={"retries": 3}):
         pass

@@ -89,6 +89,12 @@ def test_a_variable_is_named_only_if_a_shell_can_export_it(conn_id: str, variabl
     assert variable in str(error)
 
 
+def test_a_variable_that_cannot_be_read_is_told_from_one_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_A", "{'conn_type': 'together'}")
+    error = missing_connection("a", conn_type="together", holds="the API key", options="")
+    assert "cannot be read from the environment variable AIRFLOW_CONN_A, which is set: give a URI" in str(error)
+
+
 def test_a_wrong_value_of_a_template_is_named(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     told = told_by(lambda: create(num_gpus="{{ 12 }}"), capsys)
     message = r"num_gpus='12' is wrong: input should be a multiple of 8"

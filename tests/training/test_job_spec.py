@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.training.job_spec import _CHECKS, check, count_of, texts_of, words_of
+from airflow_provider_together.training.job_spec import (
+    _CHECKS,
+    RANK_VARIABLES,
+    JobSpec,
+    check,
+    count_of,
+    faults_of_environment,
+    texts_of,
+    words_of,
+)
+from airflow_provider_together.training.manifests import job_manifest
 
 GOOD: list[tuple[str, Any]] = [
     ("cluster_id", "c-1"),
@@ -38,7 +48,8 @@ GOOD: list[tuple[str, Any]] = [
     ("rdma_resource", "rdma/rdma_shared_device_a"),
     ("master_port", 29500),
     ("master_port", "1"),
-    ("pod_template", {"hostNetwork": True}),
+    ("labels", {"team": "vision", "app.kubernetes.io/part-of": "a.b_c", "n": 1, "empty": "", "on": True}),
+    ("image", "ghcr.io/acme/train:1"),
     ("image", None),
     ("unknown_to_this_module", object()),
 ]
@@ -89,7 +100,12 @@ WRONG: list[tuple[str, Any]] = [
     ("rdma_resource", 1),
     ("master_port", 0),
     ("master_port", 65536),
-    ("pod_template", ["hostNetwork"]),
+    ("labels", {"a b": "c"}),
+    ("labels", {"a": "b c"}),
+    ("labels", {"/a": "b"}),
+    ("labels", {"a": "b" * 64}),
+    ("node_selector", {"pool": "GPU nodes"}),
+    ("image", "my image"),
 ]
 
 
@@ -123,7 +139,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 
 def test_every_parameter_has_a_good_and_a_wrong_value_above() -> None:
-    checked = set(_CHECKS) - {"annotations", "node_selector", "service_account_name"}
+    checked = set(_CHECKS) - {"annotations", "service_account_name"}
     assert checked <= {name for name, _ in WRONG}
     assert checked <= {name for name, _ in GOOD}
 
@@ -139,3 +155,14 @@ def test_a_command_becomes_words_and_a_mapping_texts() -> None:
     assert words_of(["--lr", 0.1]) == ["--lr", "0.1"]
     assert texts_of(None) == {}
     assert texts_of({"A": 1, "B": True, "C": "c"}) == {"A": "1", "B": "true", "C": "c"}
+
+
+def test_what_the_ranks_find_each_other_by_is_not_to_be_set() -> None:
+    assert (
+        faults_of_environment({"LR": "0.1"}) == faults_of_environment(None) == faults_of_environment("{{ env }}") == []
+    )
+    (fault,) = faults_of_environment({"NODE_RANK": "7", "LR": "0.1"})
+    assert fault.startswith("env_vars: 'NODE_RANK' is wrong: it is set for each rank")
+    spec = JobSpec("train", "owner", "image", num_nodes=2, gpus_per_node=8)
+    container = job_manifest(spec, asked_at=0.0)["spec"]["template"]["spec"]["containers"][0]
+    assert {variable["name"] for variable in container["env"]} == RANK_VARIABLES
