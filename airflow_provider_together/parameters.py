@@ -14,7 +14,7 @@ import importlib.util
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_provider_together.api.missing import MISSING, is_missing
 from airflow_provider_together.compat import conf
@@ -22,6 +22,8 @@ from airflow_provider_together.exceptions import SpecError
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.specs import Spec
+
+T = TypeVar("T")
 
 #: The longest duration in seconds: ten years of 365 days. What is above is a slip, and ends in no date soon after.
 LONGEST_SECONDS = 3650 * 86400.0
@@ -278,6 +280,14 @@ def seconds_of(name: str, value: Any) -> float:
         reason = "give a timedelta or a number of seconds above 0, and of ten years at the most"
         raise SpecError([_wrong(name, value, reason)])
     return float(seconds)
+
+
+def read_or(read: Callable[..., T], *arguments: Any, default: T) -> T:
+    """Return what a reader of parameters reads, or a default where it is wrong: no clean-up dies of a parameter."""
+    try:
+        return read(*arguments)
+    except SpecError:
+        return default
 
 
 def truth_of(name: str, value: Any) -> bool:

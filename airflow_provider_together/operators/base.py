@@ -43,6 +43,8 @@ T = TypeVar("T")
 _NAP = 0.5
 #: Seconds that a clean-up of a failed task may take.
 CLEAN_UP_SECONDS = 300.0
+#: Seconds between two looks at it, at the most.
+CLEAN_UP_POLL_INTERVAL = 5.0
 #: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal.
 _KILL_TIMEOUT = 2.0
 #: XCom key under which a create tells that its cluster is a reservation, so that no teardown deletes it early.
@@ -155,12 +157,17 @@ class TogetherOperator(CheckedOperator, BaseOperator):
 
         return self.run_flow(flows.send_while_busy(call, timeout=timeout, poll_interval=poll_interval, billed=billed))
 
-    def clean_up(self, cluster_id: str, *, cluster_name: str = "") -> str:
-        """Delete a cluster after a failure; return a sentence that says what became of it."""
+    def clean_up(self, cluster_id: str, *, cluster_name: str = "", poll_interval: float) -> str:
+        """
+        Delete a cluster after a failure; return a sentence that says what became of it.
+
+        :param poll_interval: seconds between two looks at the most.
+        """
         from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
 
         now = self.hook.client.now()
-        wait = polling.GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=5.0)
+        pause = min(poll_interval, CLEAN_UP_POLL_INTERVAL)
+        wait = polling.GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=pause)
         look = self.run_flow(flows.delete_and_prove(self.hook.client.dialect, wait))
         if look.verdict is Verdict.GONE:
             self.forget_owner(cluster_name)

@@ -8,10 +8,10 @@ an id or a name, and no XCom.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.compat import state_store
@@ -27,6 +27,7 @@ from airflow_provider_together.parameters import (
     default_deferrable,
     identifier,
     optional,
+    read_or,
     seconds_of,
     truth_of,
 )
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.identity import Record
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.naming import Owner
-
-T = TypeVar("T")
 
 #: Key in the task's storage: the id or the name that was seen.
 _SEEN = "together_deletion"
@@ -72,13 +71,6 @@ class _Settings:
         """
         if self.problems:
             raise SpecError([*self.problems, "the cluster is deleted all the same, and nothing else is"])
-
-
-def _read_or(read: Callable[..., T], *arguments: Any, default: T) -> T:
-    try:
-        return read(*arguments)
-    except SpecError:
-        return default
 
 
 def _values(pulled: Any) -> list[Any]:
@@ -214,12 +206,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
         else:
             problems = []
         return _Settings(
-            deferrable=_read_or(default_deferrable, self.deferrable, default=True),
-            poll_interval=_read_or(seconds_of, "poll_interval", self.poll_interval, default=_POLL_INTERVAL),
-            timeout=_read_or(seconds_of, "timeout", self.timeout, default=_TIMEOUT.total_seconds()),
-            delete_volumes=_read_or(truth_of, "delete_volumes", self.delete_volumes, default=False),
-            delete_adopted=_read_or(truth_of, "delete_adopted", self.delete_adopted, default=False),
-            delete_reserved=_read_or(truth_of, "delete_reserved", self.delete_reserved, default=False),
+            deferrable=read_or(default_deferrable, self.deferrable, default=True),
+            poll_interval=read_or(seconds_of, "poll_interval", self.poll_interval, default=_POLL_INTERVAL),
+            timeout=read_or(seconds_of, "timeout", self.timeout, default=_TIMEOUT.total_seconds()),
+            delete_volumes=read_or(truth_of, "delete_volumes", self.delete_volumes, default=False),
+            delete_adopted=read_or(truth_of, "delete_adopted", self.delete_adopted, default=False),
+            delete_reserved=read_or(truth_of, "delete_reserved", self.delete_reserved, default=False),
             problems=problems,
         )
 

@@ -26,7 +26,12 @@ from airflow_provider_together.compat import (
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
 from airflow_provider_together.hooks.deferral import Outcome, look_of
 from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TaskKilledError
+from airflow_provider_together.operators.base import (
+    ADOPTED_KEY,
+    CLEAN_UP_POLL_INTERVAL,
+    RESERVATION_KEY,
+    TaskKilledError,
+)
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
 from airflow_provider_together.parameters import (
@@ -38,6 +43,7 @@ from airflow_provider_together.parameters import (
     is_literal,
     one_of,
     optional,
+    read_or,
     seconds_of,
     truth_of,
 )
@@ -419,7 +425,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             return left_alive
         if goes_on_without(context["ti"]):
             return "It is left alive: another try of this task works with it."
-        fate = self.clean_up(cluster_id, cluster_name=self._own_xcom(context, "cluster_name") or "")
+        poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=CLEAN_UP_POLL_INTERVAL)
+        name = self._own_xcom(context, "cluster_name") or ""
+        fate = self.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
         forget_cluster(context)
         return fate
 
