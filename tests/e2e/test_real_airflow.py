@@ -19,8 +19,6 @@ from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.links.gpu_cluster import CONSOLE_URL
 from tests.e2e.conftest import CANARY_KEY, CANARY_TOKEN
 
-pytestmark = pytest.mark.e2e
-
 EXAMPLES = Path(__file__).parents[2] / "dags_examples"
 
 
