@@ -63,6 +63,7 @@ TRAINING = {*LIGHT, *WAITING, "operators", "operators.base", "operators.mapping"
 JOB = {
     *TRAINING,
     "api.naming",
+    "api.wording",
     "operators.kubernetes",
     "training.job_name",
     "training.job_spec",

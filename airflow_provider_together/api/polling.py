@@ -362,12 +362,11 @@ def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "", 
     :param error: what Together answered last instead of doing what was asked for.
     """
     status = f" (status {word})" if word else ""
-    gone = f"Cluster {cluster_id} is gone or going{status}."
-    if not word:
-        gone = (
-            f"Together does not know cluster {cluster_id}: it is gone, or that is not its id, or the connection is not "
-            "that of its project."
-        )
+    unknown = (
+        f"Together does not know cluster {cluster_id}: it is gone, or that is not its id, or the connection is not "
+        "that of its project."
+    )
+    gone = f"Cluster {cluster_id} is deleted or being deleted{status}." if word else unknown
     sentences: dict[Verdict, tuple[type[TogetherError], str]] = {
         Verdict.FAILED: (ClusterFailedError, f"Cluster {cluster_id} will not become READY{status}."),
         Verdict.GONE: (ClusterGoneError, gone),

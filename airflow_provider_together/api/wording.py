@@ -1,12 +1,14 @@
 """
-How texts for people are put together: what others wrote, without what could forge a line, and how many of a thing.
+How texts for people are put together: other people's words without what could forge a line, counts, likely slips.
 
 It imports nothing of the package.
 """
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 #: Invisible, but words of Persian and of Indian languages, and some emojis, are others without them.
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
@@ -31,3 +33,9 @@ def as_sentence(text: object) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 cluster``, ``2 clusters``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is probably meant, as a remark behind the wrong one; empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

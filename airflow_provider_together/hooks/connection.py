@@ -8,7 +8,6 @@ field, its value and what is allowed; the API key is never shown.
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from airflow_provider_together.api.settings import (
     Settings,
     normal_api_key,
 )
+from airflow_provider_together.api.wording import did_you_mean
 from airflow_provider_together.exceptions import ConfigurationError
 from airflow_provider_together.hooks.connection_form import CONNECTION_TYPE, FIELDS
 
@@ -131,10 +131,9 @@ def _extra(connection: ConnectionFields) -> dict[str, Any]:
 
 def _ignored(extra: Mapping[str, Any]) -> str:
     """Return a sentence about the fields that nobody knows, each with the known one that is probably meant."""
-    unknown = []
-    for name in sorted(set(extra) - set(FIELDS)):
-        near = difflib.get_close_matches(name.lower().replace("-", "_"), FIELDS, n=1)
-        unknown.append(f"{name!r} (did you mean {near[0]!r}?)" if near else repr(name))
+    unknown = [
+        f"{name!r}{did_you_mean(name.lower().replace('-', '_'), FIELDS)}" for name in sorted(set(extra) - set(FIELDS))
+    ]
     known = ", ".join(FIELDS)
     return f"ignoring unknown extra fields: {', '.join(unknown)}. Known ones: {known}." if unknown else ""
 

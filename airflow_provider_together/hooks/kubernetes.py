@@ -94,7 +94,7 @@ class GPUClusterKubernetesHook(KubernetesHook):
         text = self.together.get_kubeconfig(self.cluster_id)
         with _readable(self.cluster_id):
             sync_config.load_kube_config_from_dict(
-                with_files(_document(text), owner=_owner_of_files(configuration)),
+                with_files(_document(text), owner=_holder_of_files(configuration)),
                 context=self.cluster_context,
                 client_configuration=configuration,
             )
@@ -139,7 +139,7 @@ class AsyncGPUClusterKubernetesHook(AsyncKubernetesHook):
         text = await self.together.aget_kubeconfig(self.cluster_id)
         with _readable(self.cluster_id):
             await async_config.load_kube_config_from_dict(
-                with_files(_document(text), owner=_owner_of_files(configuration)),
+                with_files(_document(text), owner=_holder_of_files(configuration)),
                 context=self.cluster_context,
                 client_configuration=configuration,
             )
@@ -251,16 +251,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             yield from _causes(cause)
 
 
-class _Owner:
-    """Owns the files of one kubeconfig."""
+class _FilesHolder:
+    """Lives as long as the files of one kubeconfig, which are closed with it."""
 
 
-def _owner_of_files(configuration: sync_client.Configuration | async_client.Configuration) -> _Owner:
-    """Return whose the files of a new kubeconfig are; those of all but the last one are given up."""
-    owners = vars(configuration).setdefault(_FILES, deque(maxlen=_KUBECONFIGS))
-    owners.append(_Owner())
-    owner: _Owner = owners[-1]
-    return owner
+def _holder_of_files(configuration: sync_client.Configuration | async_client.Configuration) -> _FilesHolder:
+    """Return what the files of a new kubeconfig live with; those of all but the last one are closed."""
+    holder = _FilesHolder()
+    vars(configuration).setdefault(_FILES, deque(maxlen=_KUBECONFIGS)).append(holder)
+    return holder
 
 
 def _document(text: str) -> dict[str, Any]:

@@ -112,7 +112,9 @@ def _forget(entries: Registry, findings: Sequence[Finding], unreadable: Sequence
     """
     left = [finding.cluster.cluster_name for finding in findings if finding.fate is not Fate.DELETED]
     left += unreadable
+    if "" in unreadable:
+        return
     gone = [finding.name for finding in findings if finding.fate is Fate.DELETED and finding.name is not None]
     for name in gone:
-        if "" not in unreadable and not any(name.has_owner_of(other) for other in left):
+        if not any(name.has_owner_of(other) for other in left):
             entries.forget(name)

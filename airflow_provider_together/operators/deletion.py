@@ -7,7 +7,6 @@ an id or a name, and no XCom.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -90,7 +89,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
     :param cluster_id: id of the cluster.
     :param cluster_name: instead of it, its name, for where no id is known.
     :param create_task_id: instead of both, the id of the task of this DAG that makes clusters. What it has made in
-        this run, for this map index, is deleted, also if it has failed and told nobody an id; nothing is a success.
+        this run is deleted, also if it has failed and returned no id; nothing is a success. Where both are mapped,
+        that is what its instance of this map index has made, else what all of them have.
     :param delete_adopted: whether to delete also a cluster of somebody else's that a create of this DAG run has
         adopted with ``if_exists="adopt"``; otherwise that one is left alive.
     :param delete_reserved: whether a teardown, or ``create_task_id``, deletes also a ``RESERVED`` or
@@ -216,13 +216,15 @@ class DeleteGPUClusterOperator(TogetherOperator):
         )
 
     def _targets(self, context: Context, settings: _Settings) -> list[Cluster]:
+        owners: list[tuple[Owner, Record]] = []
         if self.cluster_id is not None:
             clusters = [self._known(context, identifier("cluster_id", self.cluster_id), settings)]
         elif self.create_task_id is not None:
-            clusters = self._made_in_this_run(context, identifier("create_task_id", self.create_task_id))
+            owners = self._owners(context, identifier("create_task_id", self.create_task_id))
+            clusters = self._made_by(owners)
         else:
             clusters = self._named(context, identifier("cluster_name", self.cluster_name))
-        clusters = self._without_reservations(context, clusters, settings)
+        clusters = self._without_reservations(context, clusters, owners, settings)
         if settings.delete_adopted:
             return clusters
         adopted = self._adopted_in_this_run(context)
@@ -235,23 +237,29 @@ class DeleteGPUClusterOperator(TogetherOperator):
                 )
         return [cluster for cluster in clusters if cluster.cluster_id not in adopted]
 
-    def _without_reservations(self, context: Context, clusters: list[Cluster], settings: _Settings) -> list[Cluster]:
-        """Leave out what is paid for, unless the user has asked for its deletion in so many words."""
+    def _without_reservations(
+        self, context: Context, clusters: list[Cluster], owners: list[tuple[Owner, Record]], settings: _Settings
+    ) -> list[Cluster]:
+        """
+        Leave out what is paid for, unless the user has asked for its deletion in so many words.
+
+        :param owners: whose clusters these are, where ``create_task_id`` says it; else each name leads to its owner.
+        """
         from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
         from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
 
-        is_by_task = bool(self.create_task_id) and not self.cluster_id
-        if settings.delete_reserved or not (self.is_teardown or is_by_task):
+        if settings.delete_reserved or not (self.is_teardown or owners):
             return clusters
         published = self._of_creates(context, RESERVATION_KEY)
         told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
-        owners = self._owners(context, self.create_task_id or "") if is_by_task else []
         others = []
         for cluster in clusters:
             name = naming.ClusterName.parse(cluster.cluster_name)
-            entry = registry().entry_for(name) if not is_by_task and name is not None else None
-            recorded = (r for o, r in owners if r.proves(cluster) or (name is not None and name.is_of(o)))
-            record = next(recorded, entry and entry.record)
+            entry = registry().entry_for(name) if not owners and name is not None else None
+            records = (
+                record for owner, record in owners if record.proves(cluster) or (name is not None and name.is_of(owner))
+            )
+            record = next(records, entry and entry.record)
             known = told.get(cluster.cluster_id) or (record.reservation if record else None)
             paid = reservation.reservation_of(cluster, known)
             if paid is None or not paid.is_paid(self.hook.client.now()):
@@ -328,16 +336,16 @@ class DeleteGPUClusterOperator(TogetherOperator):
         store.set(_SEEN, cluster_name)
         return found
 
-    def _made_in_this_run(self, context: Context, task_id: str) -> list[Cluster]:
-        """Return what a task has made; its own record of that is read where all tasks may read it."""
+    def _made_by(self, owners: list[tuple[Owner, Record]]) -> list[Cluster]:
+        """Return what the instances of a task have made."""
         from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
 
         settings, found = self.hook.settings, []
-        for owner, record in self._owners(context, task_id):
+        for owner, record in owners:
             flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
             found += self.run_flow(flow)
         if not found:
-            self.log.info("Task %r has no cluster in this run.", task_id)
+            self.log.info("Task %r has no cluster in this run.", self.create_task_id)
         return found
 
     def _owners(self, context: Context, task_id: str) -> list[tuple[Owner, Record]]:
@@ -348,15 +356,15 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
         :raises SpecError: if the DAG has no such task, or one that makes no clusters.
         """
+        from airflow_provider_together.api.wording import did_you_mean  # noqa: PLC0415 - for a task only
         from airflow_provider_together.hooks.registry import recorded_owner  # noqa: PLC0415 - for a task only
         from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
 
         known = self._creates(context)
         if task_id not in known:
-            near = difflib.get_close_matches(task_id, known, n=1, cutoff=0.4)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            fault = f"create_task_id={task_id!r} is not a task of this DAG that makes clusters{hint}"
-            raise SpecError([f"{fault}: give one of {', '.join(map(repr, known)) or 'those, of which it has none'}"])
+            fault = f"create_task_id={task_id!r} is not a task of this DAG that makes clusters"
+            ids = ", ".join(map(repr, known)) or "those, of which it has none"
+            raise SpecError([f"{fault}{did_you_mean(task_id, known)}: give one of {ids}"])
         own, ti = replace(owner_of(context), task_id=task_id), context["ti"]
         create = context["dag"].get_task(task_id)
         if not create.is_mapped and create.get_closest_mapped_task_group() is None:

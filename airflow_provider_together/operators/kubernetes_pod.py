@@ -40,7 +40,7 @@ from airflow_provider_together.training.job_name import owner_digest
 from airflow_provider_together.training.job_spec import GPU, check, count_of, texts_of, words_of
 from airflow_provider_together.training.manifests import OWNER_LABEL, shared_mount, shared_volume, with_gpus
 from airflow_provider_together.training.pod_flows import remove_earlier_pods
-from airflow_provider_together.triggers.kubernetes import KEEP_POD, GPUClusterPodTrigger
+from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger, keeps_pod
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
@@ -225,7 +225,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
         """Remove what earlier tries have left: one that was cleared while it was deferred ends without its pod."""
         owner = owner_digest(deployed_owner_of(context, self.hook.together.settings))
         metadata.labels[OWNER_LABEL] = owner  # by which a later try finds the pod that is made now
-        if str(getattr(getattr(self, "on_kill_action", None), "value", "")) == KEEP_POD:
+        if keeps_pod(self):
             return
         removal = remove_earlier_pods(
             metadata.namespace,

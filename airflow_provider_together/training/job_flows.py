@@ -260,18 +260,18 @@ def remove_job(namespace: str, name: str, *, uid: str | None = None) -> Flow[Non
     deadline, is_asked = now + REMOVAL_SECONDS, False
     while now < deadline:
         try:
-            is_asked = is_asked or (yield from _ask_to_go(namespace, name, uid))
+            is_asked = is_asked or (yield from _request_deletion(namespace, name, uid))
             job = yield from kubernetes_api.get_job(namespace, name)
         except NotFoundError:
             return
         if uid is not None and job["metadata"].get("uid") != uid:
             return  # another one has its name
         now = yield from Pause(_LOOK_INTERVAL)
-    message = f"Job {name!r} was asked to go, but is still there after {REMOVAL_SECONDS:g} s"
+    message = f"The deletion of job {name!r} was requested, but it is still there after {REMOVAL_SECONDS:g} s"
     raise WaitTimeoutError(message)
 
 
-def _ask_to_go(namespace: str, name: str, uid: str | None) -> Flow[bool]:
+def _request_deletion(namespace: str, name: str, uid: str | None) -> Flow[bool]:
     """Ask for the deletion of a job; False in a conflict: it is another job, or somebody changes it just now."""
     try:
         yield from kubernetes_api.delete_job(namespace, name, uid=uid)

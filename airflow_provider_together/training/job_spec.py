@@ -15,7 +15,7 @@ from typing import Any
 from airflow_provider_together.api.missing import is_missing
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.training.job_name import LONGEST_JOB_NAME, is_job_name
-from airflow_provider_together.training.pod_template import faults_of
+from airflow_provider_together.training.pod_template import faults_of, is_objects
 
 _LARGEST_PORT = 65535
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -170,10 +170,6 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(_is_text(name) for name in value)
 
 
-def _is_objects(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value)
-
-
 def _is_texts(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         isinstance(key, str) and isinstance(item, (str, int, float)) for key, item in value.items()
@@ -232,7 +228,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_pull_secrets": (_is_names, "give a list of names of Secrets"),
     "service_account_name": (_is_text, "give the name of a service account"),
     "node_selector": (_is_labels, "give a mapping of Kubernetes' label names and values, such as {'pool': 'gpu'}"),
-    "tolerations": (_is_objects, "give a list of mappings, as Kubernetes has them"),
+    "tolerations": (is_objects, "give a list of mappings, as Kubernetes has them"),
     "container_resources": (
         _is_resources,
         f"give 'limits' and 'requests', each a mapping; {GPU} is set by gpus_per_node",

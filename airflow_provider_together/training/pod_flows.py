@@ -34,10 +34,11 @@ def remove_earlier_pods(namespace: str, *, owner: str, try_number: int, grace: i
         if not left:
             return
         for pod in left:
-            yield from _ask_to_go(namespace, pod, grace)
+            yield from _request_deletion(namespace, pod, grace)
         now = yield from Pause(_LOOK_INTERVAL)
     names = ", ".join(pod["metadata"]["name"] for pod in left)
-    message = f"Pods of an earlier try were asked to go, but are still there after {_REMOVAL_SECONDS:g} s: {names}"
+    seconds = f"{_REMOVAL_SECONDS:g} s"
+    message = f"Pods of an earlier try, whose deletion was requested, are still there after {seconds}: {names}"
     raise WaitTimeoutError(message)
 
 
@@ -47,7 +48,7 @@ def _is_left(pod: Object, try_number: int) -> bool:
     return not has_ended and of_try <= try_number
 
 
-def _ask_to_go(namespace: str, pod: Object, grace: int | None) -> Flow[None]:
+def _request_deletion(namespace: str, pod: Object, grace: int | None) -> Flow[None]:
     metadata = pod["metadata"]
     if metadata.get("deletionTimestamp"):
         return

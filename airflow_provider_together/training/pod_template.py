@@ -6,9 +6,10 @@ The fields are those of PodSpec in Kubernetes' API reference, up to 1.36.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from airflow_provider_together.api.wording import did_you_mean
 
 _LISTS = frozenset(
     [
@@ -75,14 +76,13 @@ def faults_of(template: Any) -> Iterator[str]:
         if name in _AROUND:
             yield f"{field} is wrong: give what stands below 'spec' of a pod, such as 'nodeSelector'"
         elif name not in _FIELDS:
-            near = difflib.get_close_matches(str(name), _FIELDS, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            yield f"{field} is wrong: it is not a field of a pod's spec{hint}"
-        elif name in _LISTS and value is not None and not _is_objects(value):
+            yield f"{field} is wrong: it is not a field of a pod's spec{did_you_mean(str(name), _FIELDS)}"
+        elif name in _LISTS and value is not None and not is_objects(value):
             yield f"{field} is wrong: give a list of mappings, as Kubernetes has them"
         elif name == "restartPolicy" and value not in _RESTART_POLICIES:
             yield f"{field} is wrong: a rank that ends is not started again: leave it out, or give 'Never'"
 
 
-def _is_objects(value: Any) -> bool:
+def is_objects(value: Any) -> bool:
+    """Whether a value is a list of mappings, as Kubernetes has them."""
     return isinstance(value, (list, tuple)) and all(isinstance(item, Mapping) for item in value)

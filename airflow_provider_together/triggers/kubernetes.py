@@ -37,8 +37,12 @@ log = logging.getLogger(__name__)
 
 #: Settings of Airflow's own trigger that lead to a cluster by a connection or a kubeconfig.
 _WAYS_TO_A_CLUSTER = ("config_dict", "connection_extras", "kubernetes_conn_id", "in_cluster")
-#: What ``on_kill_action`` is where a pod shall outlive its task.
-KEEP_POD = "keep_pod"
+_KEEP_POD = "keep_pod"
+
+
+def keeps_pod(one: object) -> bool:
+    """Whether an operator's or a trigger's pod outlives its task, by ``on_kill_action`` of Airflow's newer versions."""
+    return str(getattr(getattr(one, "on_kill_action", None), "value", "")) == _KEEP_POD
 
 
 class GPUClusterPodTrigger(CheckedParameters, ToldWhenKilled, KubernetesPodTrigger):
@@ -89,7 +93,7 @@ class GPUClusterPodTrigger(CheckedParameters, ToldWhenKilled, KubernetesPodTrigg
 
     async def on_kill(self) -> None:
         """Delete the pod if a user has ended the task (Airflow 3.3 and later)."""
-        if self._has_fired or str(getattr(getattr(self, "on_kill_action", None), "value", "")) == KEEP_POD:
+        if self._has_fired or keeps_pod(self):
             return
         await undo_if_over(self, self._delete_pod, what=f"Pod {self.pod_name}")
 

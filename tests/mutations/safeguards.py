@@ -182,7 +182,7 @@ SAFEGUARDS = [
         (RACING,),
     ),
     Safeguard(
-        "a cluster that lives on after a deletion is asked to go again",
+        "the deletion of a cluster that lives on is requested again",
         "api/polling.py",
         "        return replace(look, is_unheard=True)\n",
         "        return look\n",
@@ -913,7 +913,7 @@ SAFEGUARDS = [
     Safeguard(
         "a teardown leaves a reservation alive",
         "operators/deletion.py",
-        "        clusters = self._without_reservations(context, clusters, settings)\n",
+        "        clusters = self._without_reservations(context, clusters, owners, settings)\n",
         "",
         (RESERVATIONS,),
     ),
@@ -1004,7 +1004,7 @@ SAFEGUARDS = [
         (WAITING,),
     ),
     Safeguard(
-        "one that is refused keeps no other from being asked to go",
+        "a refused deletion does not delay the request for the next one",
         "api/sweep.py",
         "    yield from request_deletion_once(dialect, wait)\n    return finding\n",
         "    yield from request_deletion(dialect, wait)\n    return finding\n",
