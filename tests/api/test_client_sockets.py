@@ -28,7 +28,11 @@ from airflow_provider_together.exceptions import (
 )
 from tests.api.driving import Driving
 from tests.api.loopback import Connection, Server, answer_ready, serving, tunnel_to, unused_port
-from tests.api.support import CANARY_KEY, call_with, settings_with, spec_with
+from tests.api.support import CANARY_KEY, call_with, dialect_named, settings_with, spec_with
+
+# Seconds, of connecting too: beside busier processes a fifth of one was not enough, and a create that was never sent is
+# another matter than one whose outcome is unknown.
+ENOUGH_TO_CONNECT = 1.5
 
 
 def local(server: Server, **changes: Any) -> Any:
@@ -83,27 +87,44 @@ def speak_nonsense(connection: Connection, server: Server) -> None:
     connection.sock.sendall(b"220 mail.invalid ESMTP\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "serve", [close_at_once, reset_in_the_body, stop_in_the_body, never_answer, dribble, speak_nonsense]
-)
+@pytest.mark.parametrize("serve", [close_at_once, reset_in_the_body, stop_in_the_body, speak_nonsense])
 def test_a_server_that_breaks_off_leaves_a_create_unknown_and_a_read_to_be_repeated(
     driving: Driving, dialect: Dialect, serve: Any
 ) -> None:
     with serving(serve) as server:
         with pytest.raises(OutcomeUnknownError):
-            driving.send(dialect.create_cluster(spec_with()), local(server, timeout=0.2, retries=3))
+            driving.send(dialect.create_cluster(spec_with()), local(server, retries=3))
         assert len(server.heads) == 1
         with pytest.raises(AnswerLostError):
-            driving.send(dialect.get_cluster("c-1"), local(server, timeout=0.2, retries=1))
+            driving.send(dialect.get_cluster("c-1"), local(server, retries=1))
         assert len(server.heads) == 3
+
+
+@pytest.mark.parametrize("serve", [never_answer, dribble])
+def test_an_answer_that_does_not_come_leaves_a_create_unknown(driving: Driving, serve: Any) -> None:
+    with serving(serve) as server:
+        with pytest.raises(OutcomeUnknownError):
+            driving.send(
+                dialect_named("tcloud").create_cluster(spec_with()), local(server, timeout=ENOUGH_TO_CONNECT, retries=3)
+            )
+        assert len(server.heads) == 1
+
+
+def test_an_answer_that_does_not_come_lets_a_read_be_repeated(driving: Driving) -> None:
+    with serving(never_answer) as server:
+        with pytest.raises(AnswerLostError):
+            driving.send(
+                dialect_named("tcloud").get_cluster("c-1"), local(server, timeout=ENOUGH_TO_CONNECT, retries=1)
+            )
+        assert len(server.heads) == 2
 
 
 def test_headers_that_never_end_are_bounded_too() -> None:
     with (
         serving(dribble_in_the_headers) as server,
-        pytest.raises(AnswerLostError, match=r"more than 0\.4 s as a whole"),
+        pytest.raises(AnswerLostError, match=r"more than 3 s as a whole"),
     ):
-        Driving("async").send(call_with(), local(server, timeout=0.2))
+        Driving("async").send(call_with(), local(server, timeout=ENOUGH_TO_CONNECT))
 
 
 def test_an_answer_without_end_is_too_large(driving: Driving, monkeypatch: pytest.MonkeyPatch) -> None:

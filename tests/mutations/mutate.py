@@ -72,21 +72,32 @@ def without(safeguard: Safeguard) -> str:
 
 
 def failing_baseline(*, base: Path) -> set[str]:
-    """Return the named tests that fail on the package as it is."""
-    return failing(base, sorted({name for safeguard in SAFEGUARDS for name in safeguard.tests}))
+    """Print what fails on the package as it is, and return those of the named tests that do."""
+    return failing(base, sorted({name for safeguard in SAFEGUARDS for name in safeguard.tests}), is_told=True)
 
 
-def failing(root: Path, names: Iterable[str]) -> set[str]:
+def failing(root: Path, names: Iterable[str], *, is_told: bool = False) -> set[str]:
     """
     Run tests below a root, and return those that fail.
 
     :param names: of files, each of which fails with any of its tests, or of single tests.
-
+    :param is_told: whether what pytest says of a failure is printed: of one that nobody wanted.
     :raises MutationError: if they do not run at all.
     """
     names = list(names)
     way = ["--exitfirst"] if len(names) == 1 else ["-n", "2"]
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=no", "-p", "no:cacheprovider", *way, *names]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rfE",
+        f"--tb={'short' if is_told else 'no'}",
+        "-p",
+        "no:cacheprovider",
+        *way,
+        *names,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     patience = _PATIENCE * len(names)
@@ -99,6 +110,8 @@ def failing(root: Path, names: Iterable[str]) -> set[str]:
     if run.returncode not in {0, 1}:
         message = f"the tests do not run: {run.stdout}{run.stderr}"
         raise MutationError(message)
+    if is_told and run.returncode:
+        print(run.stdout)  # noqa: T201
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", run.stdout, re.MULTILINE)
     return {name for name in names if any(f"{test}[".startswith((f"{name}[", f"{name}:")) for test in failed)}
 
