@@ -20,9 +20,9 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from airflow_provider_together.api.naming import deployment_id
 from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import ConfigurationError, TogetherError
+from airflow_provider_together.lifecycle.name import deployment_id
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
@@ -166,10 +166,10 @@ def _show(parsed: argparse.Namespace) -> int:
 
 
 def _delete(parsed: argparse.Namespace) -> int:
-    from airflow_provider_together.api.flows import delete_and_prove  # noqa: PLC0415
-    from airflow_provider_together.api.polling import GoneWait  # noqa: PLC0415
-    from airflow_provider_together.api.reservation import reservation_of  # noqa: PLC0415
-    from airflow_provider_together.api.verdict import Verdict  # noqa: PLC0415
+    from airflow_provider_together.lifecycle.delete import delete_and_prove  # noqa: PLC0415
+    from airflow_provider_together.lifecycle.reservation import reservation_of  # noqa: PLC0415
+    from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415
+    from airflow_provider_together.waiting.verdict import Verdict  # noqa: PLC0415
 
     client = _hook(parsed.conn_id).client
     cluster = client.send(client.dialect.get_cluster(parsed.cluster_id))
@@ -189,13 +189,13 @@ def _delete(parsed: argparse.Namespace) -> int:
 
 
 def _sweep(parsed: argparse.Namespace) -> int:
-    from airflow_provider_together.api.sweep import Fate  # noqa: PLC0415
+    from airflow_provider_together.lifecycle.orphans import Fate  # noqa: PLC0415
 
     hook = _hook(parsed.conn_id)
     with contextlib.redirect_stdout(sys.stderr):
-        from airflow_provider_together.compat import has_database  # noqa: PLC0415
-        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415
-        from airflow_provider_together.hooks.sweeping import report, sweep_clusters  # noqa: PLC0415
+        from airflow_provider_together.runtime.compat import has_database  # noqa: PLC0415
+        from airflow_provider_together.runtime.registry import registry  # noqa: PLC0415
+        from airflow_provider_together.runtime.sweeping import report, sweep_clusters  # noqa: PLC0415
 
         lifetime_only = parsed.lifetime_only or not has_database()
     deployment = parsed.deployment or hook.settings.deployment or None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_together.hooks.connection_form import (
+from airflow_provider_together.runtime.connection_form import (
     CONNECTION_TYPE,
     FIELDS,
     HOOK_NAME,

@@ -7,10 +7,12 @@ A rule that only a document states is broken by the first hurried change; here i
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -18,108 +20,40 @@ import pytest
 PACKAGE = "airflow_provider_together"
 ROOT = Path(__file__).parents[1] / PACKAGE
 
-#: What each module of the engine may import of ours, none of it optional: a new module must be entered here.
-ALLOWED = {
-    "exceptions": set(),
-    "api": set(),
-    "api.phase": set(),
-    "api.verdict": set(),
-    "api.missing": set(),
-    "api.wording": set(),
-    "api.models": {"api.phase", "api.wording"},
-    "api.specs": {"api.missing", "exceptions"},
-    "api.call": {"exceptions"},
-    "api.naming": {"exceptions"},
-    "api.settings": {"exceptions"},
-    "api.polling": {"api.models", "api.naming", "api.phase", "exceptions", "api.verdict"},
-    "api.reservation": {"api.models", "api.naming"},
-    "api.identity": {"api.call", "api.models", "api.naming", "api.reservation"},
-    "api.dialects.wire": {"api.call", "api.models", "api.specs", "api.wording", "exceptions"},
-    "api.dialects.tcloud": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
-    "api.dialects.compute": {"api.call", "api.dialects", "api.dialects.wire", "api.models", "api.specs", "exceptions"},
-    "api.dialects": {
-        "api.call",
-        "api.dialects.compute",
-        "api.dialects.tcloud",
-        "api.models",
-        "api.specs",
-        "exceptions",
-    },
-    "api.answer": {"api.call", "api.settings", "api.wording", "exceptions"},
-    "api.retry": {"api.call", "exceptions"},
-    "api.adoption": {
-        "api.call",
-        "api.dialects",
-        "api.identity",
-        "api.models",
-        "api.naming",
-        "api.polling",
-        "api.reservation",
-        "exceptions",
-    },
-    "api.flows": {
-        "api.adoption",
-        "api.call",
-        "api.dialects",
-        "api.identity",
-        "api.models",
-        "api.naming",
-        "api.polling",
-        "api.reservation",
-        "api.settings",
-        "api.specs",
-        "exceptions",
-        "api.verdict",
-        "api.wording",
-    },
-    "api.agenda": set(),
-    "api.rounds": {
-        "api.agenda",
-        "api.call",
-        "api.dialects",
-        "api.models",
-        "api.polling",
-        "exceptions",
-        "api.verdict",
-        "api.wording",
-    },
-    "api.sweep": {
-        "api.call",
-        "api.dialects",
-        "api.flows",
-        "api.models",
-        "api.naming",
-        "api.polling",
-        "api.reservation",
-        "api.verdict",
-    },
-    "api.address": {"api.dialects", "api.settings", "exceptions"},
-    "api.proxy": {"exceptions"},
-    "api.tls": {"api.settings", "exceptions"},
-    "api.client": {
-        "api.answer",
-        "api.call",
-        "api.dialects",
-        "api.proxy",
-        "api.retry",
-        "api.settings",
-        "api.tls",
-        "exceptions",
-    },
-    "api.poller": {"api.call", "api.client", "api.flows", "api.polling", "api.rounds", "exceptions"},
-}
+#: The floors of the house, the lowest first: a module imports from its own floor and from those below.
+FLOORS = (
+    ("exceptions",),
+    ("api",),
+    ("lifecycle.name",),  # a value, of which waits read the end of a cluster's life
+    ("waiting",),
+    ("lifecycle",),
+    ("jobs",),
+    ("runtime",),
+    ("hooks",),
+    ("links", "triggers"),
+    ("operators",),
+    ("sensors",),
+    ("task_groups",),
+    ("emulator",),
+    ("demo",),
+    ("cli", "get_provider_info"),
+)
+#: What a task in Airflow needs, and what is decided without it.
+WITHOUT_AIRFLOW_INSTALLED = ("api", "emulator", "jobs", "lifecycle", "waiting")
+#: Handing over a wait needs the trigger, and whoever hands over stands below the operators.
+MAY_LOOK_UP = {("runtime.deferral", "triggers.gpu_cluster")}
 #: Modules that talk to the network, wait or read a clock, and who may have them.
 EFFECTS = {"asyncio", "httpx", "selectors", "socket", "ssl", "subprocess", "threading", "time"}
 MAY_HAVE = {
     "api.client": {"asyncio", "httpx", "time"},
     "api.proxy": {"httpx", "ssl"},
     "api.tls": {"httpx", "ssl"},
-    "api.poller": {"asyncio"},
     "api.answer": {"httpx"},
+    "waiting.shared_poll": {"asyncio"},
 }
 #: Extras, and the only modules that may import them when they are imported themselves.
-KUBERNETES = {"hooks.kubernetes", "hooks.kubernetes_driver", "operators.kubernetes_pod", "triggers.kubernetes"}
-SLURM = {"hooks.login_host", "hooks.slurm", "operators.slurm", "triggers.slurm"}
+KUBERNETES = {"hooks.kubernetes", "runtime.kubernetes_driver", "operators.kubernetes_pod", "triggers.kubernetes"}
+SLURM = {"runtime.login_host", "hooks.slurm", "operators.slurm", "triggers.slurm"}
 EXTRAS = {
     "airflow.providers.cncf": KUBERNETES,
     "kubernetes": KUBERNETES,
@@ -138,11 +72,13 @@ class Import:
     :param name: full name of what is imported: a module, or a name in one.
     :param line: where it stands.
     :param is_at_module_level: whether it runs when the module is imported.
+    :param is_for_types: whether only a type checker reads it.
     """
 
     name: str
     line: int
     is_at_module_level: bool
+    is_for_types: bool = False
 
     @property
     def ours(self) -> str:
@@ -159,21 +95,25 @@ SOURCES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
 
 
 def imports_of(module: str) -> list[Import]:
-    return list(_imports(ast.parse(SOURCES[module].read_text()).body, is_at_module_level=True))
+    return list(_imports(ast.parse(SOURCES[module].read_text()).body))
 
 
-def _imports(nodes: list[ast.stmt] | list[ast.AST], *, is_at_module_level: bool) -> Iterator[Import]:
+def _imports(nodes: Iterable[ast.AST], *, runs_later: bool = False, is_for_types: bool = False) -> Iterator[Import]:
     for node in nodes:
         if isinstance(node, ast.Import):
-            yield from (Import(alias.name, node.lineno, is_at_module_level) for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
-            yield from (Import(f"{node.module}.{alias.name}", node.lineno, is_at_module_level) for alias in node.names)
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
-            runs_later = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or _is_for_types(node)
             yield from _imports(
-                list(ast.iter_child_nodes(node)), is_at_module_level=is_at_module_level and not runs_later
+                ast.iter_child_nodes(node),
+                runs_later=runs_later or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)),
+                is_for_types=is_for_types or _is_for_types(node),
             )
+            continue
+        is_at_module_level = not runs_later and not is_for_types
+        yield from (Import(name, node.lineno, is_at_module_level, is_for_types) for name in names)
 
 
 def _is_for_types(node: ast.AST) -> bool:
@@ -189,56 +129,51 @@ def is_of(name: str, root: str) -> bool:
     return name == root or name.startswith(f"{root}.")
 
 
-ENGINE = sorted(name for name in SOURCES if is_of(name, "api") or name == "exceptions")
-EMULATOR = sorted(name for name in SOURCES if is_of(name, "emulator"))
-TRAINING = sorted(name for name in SOURCES if is_of(name, "training"))
+def below(*roots: str) -> list[str]:
+    return sorted(name for name in SOURCES if any(is_of(name, root) for root in roots))
 
 
-def test_every_module_of_the_engine_has_its_rule() -> None:
-    assert sorted(ALLOWED) == ENGINE
+def floor_of(module: str) -> int:
+    """Return the number of a module's floor; that of the most exact entry counts."""
+    floors = [(len(root), floor) for floor, roots in enumerate(FLOORS) for root in roots if is_of(module, root)]
+    assert floors, f"{module}: enter its floor"
+    return max(floors)[1]
 
 
-@pytest.mark.parametrize("module", ENGINE)
-def test_the_engine_imports_in_one_direction(module: str) -> None:
-    wrong = [one for one in imports_of(module) if one.ours and our_module(one) not in ALLOWED[module]]
-    assert wrong == []
+DECIDING = below("exceptions", "api", "lifecycle", "waiting", "jobs")
+EMULATOR = below("emulator")
 
 
-def test_the_rules_themselves_have_a_direction() -> None:
-    rank = {name: place for place, name in enumerate(ALLOWED)}
-    backwards = [
-        (module, other)
-        for module, others in ALLOWED.items()
-        for other in others
-        # A module of the dialects names their package only to reach its neighbour.
-        if rank[other] >= rank[module] and not (other == "api.dialects" and is_of(module, "api.dialects"))
-    ]
-    assert backwards == []
-
-
-@pytest.mark.parametrize("module", TRAINING)
-def test_what_a_training_is_knows_no_client_and_no_clock(module: str) -> None:
-    wrong = [
+@pytest.mark.parametrize("module", [name for name in SOURCES if name])
+def test_imports_point_down(module: str) -> None:
+    upward = [
         one
         for one in imports_of(module)
-        if one.ours and not is_of(one.ours, "training") and one.ours.split(".")[0] not in {"api", "exceptions"}
+        if one.ours and not one.is_for_types and floor_of(our_module(one)) > floor_of(module)
     ]
-    assert wrong == []
-    assert {one.name.split(".")[0] for one in imports_of(module)} & EFFECTS == set()
+    assert [one for one in upward if (module, our_module(one)) not in MAY_LOOK_UP] == []
 
 
-@pytest.mark.parametrize("module", ENGINE + EMULATOR + TRAINING)
-def test_neither_the_engine_nor_the_emulator_knows_airflow(module: str) -> None:
+def test_no_module_needs_itself_to_be_imported() -> None:
+    needed = {
+        module: {our_module(one) for one in imports_of(module) if one.ours and one.is_at_module_level}
+        for module in SOURCES
+    }
+    TopologicalSorter(needed).prepare()  # raises CycleError, which names the circle
+
+
+@pytest.mark.parametrize("module", DECIDING + EMULATOR)
+def test_neither_what_decides_nor_the_emulator_knows_airflow(module: str) -> None:
     assert [one for one in imports_of(module) if is_of(one.name, "airflow")] == []
 
 
-@pytest.mark.parametrize("module", ENGINE)
+@pytest.mark.parametrize("module", DECIDING)
 def test_only_the_drivers_have_effects(module: str) -> None:
     effects = {one.name.split(".")[0] for one in imports_of(module)} & EFFECTS
     assert effects <= MAY_HAVE.get(module, set())
 
 
-@pytest.mark.parametrize("module", sorted(set(ENGINE) - {"api.client"}))
+@pytest.mark.parametrize("module", sorted(set(DECIDING) - {"api.client"}))
 def test_nothing_but_the_drivers_sleeps_or_reads_a_file(module: str) -> None:
     called = [
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -269,6 +204,28 @@ def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(ast.parse(SOURCES[module].read_text()))
 
 
+#: A cross-reference in a docstring: to a module, or to something that it defines.
+REFERENCE = re.compile(rf":\w+:`~?{PACKAGE}\.([\w.]+)`")
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_what_a_docstring_refers_to_exists(module: str) -> None:
+    dangling = [name for name in REFERENCE.findall(SOURCES[module].read_text()) if not exists(name)]
+    assert dangling == []
+
+
+def exists(name: str) -> bool:
+    """Whether a module of ours has that name, or defines it."""
+    if name in SOURCES:
+        return True
+    module, _, rest = name.rpartition(".")
+    return bool(module) and exists(module) and (module not in SOURCES or _defines(module, rest))
+
+
+def _defines(module: str, name: str) -> bool:
+    return re.search(rf"^(?:class |def |async def )?{name}\b", SOURCES[module].read_text(), re.MULTILINE) is not None
+
+
 WITHOUT_AIRFLOW = """
 import importlib, pkgutil, sys
 
@@ -291,7 +248,7 @@ for module in pkgutil.walk_packages(part.__path__, f"{sys.argv[1]}."):
 """
 
 
-@pytest.mark.parametrize("part", ["api", "emulator"])
+@pytest.mark.parametrize("part", WITHOUT_AIRFLOW_INSTALLED)
 def test_the_part_imports_where_airflow_is_not_installed(part: str) -> None:
     command = [sys.executable, "-c", WITHOUT_AIRFLOW, f"{PACKAGE}.{part}"]
     done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True, timeout=60, check=False)

@@ -12,8 +12,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_together.emulator import Emulator, Fault
 from tests.conftest import SPEED
-from tests.dag_runs import Run, dag_bag, run_dag
 from tests.provider.test_create_operator import run_create
+from tests.support.dag_runs import Run, dag_bag, run_dag
 
 EXAMPLES = Path(__file__).parents[1] / "dags_examples"
 #: What DAGs use, and is none.

@@ -28,48 +28,44 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 #: What any module of ours may bring of ours: names, values and the hook, which imports the engine when it is used.
 LIGHT = {
-    "",
-    "api",
-    "compat",
     "exceptions",
-    "hooks",
-    "hooks.connection_form",
-    "hooks.kubeconfig",
-    "hooks.single_flight",
     "hooks.together",
+    "runtime.compat",
+    "runtime.connection_form",
+    "runtime.kubeconfig",
+    "runtime.single_flight",
 }
 #: What those may bring in addition that check their parameters.
-CHECKED = {"api.missing", "parameters"}
+CHECKED = {"api.missing", "runtime.parameters"}
 #: What those may bring in addition that hand a wait over to the triggerer.
-WAITING = {*CHECKED, "api.verdict", "hooks.deferral", "hooks.failures", "links", "links.gpu_cluster"}
+WAITING = {*CHECKED, "links.gpu_cluster", "runtime.deferral", "runtime.failures", "waiting.verdict"}
 
 OPERATORS = {
     *LIGHT,
     *WAITING,
-    "api.naming",
-    "api.reservation",
     "api.specs",
-    "operators",
+    "lifecycle.name",
+    "lifecycle.reservation",
     "operators.base",
     "operators.deletion",
     "operators.gpu_cluster",
-    "operators.mapping",
     "operators.waiting",
+    "runtime.mapping",
 }
-SENSOR = {*LIGHT, *WAITING, "operators", "operators.mapping", "sensors", "sensors.gpu_cluster"}
-TRIGGER = {*LIGHT, *CHECKED, "api.verdict", "hooks.ended_task", "triggers", "triggers.gpu_cluster"}
+SENSOR = {*LIGHT, *WAITING, "runtime.mapping", "sensors.gpu_cluster"}
+TRIGGER = {*LIGHT, *CHECKED, "runtime.ended_task", "triggers.gpu_cluster", "waiting.verdict"}
 #: What operators have in common that train on a cluster.
-TRAINING = {*LIGHT, *WAITING, "operators", "operators.base", "operators.mapping", "training"}
+TRAINING = {*LIGHT, *WAITING, "operators.base", "runtime.mapping"}
 JOB = {
     *TRAINING,
-    "api.naming",
     "api.wording",
+    "jobs.kubernetes.name",
+    "jobs.kubernetes.pod_template",
+    "jobs.kubernetes.spec",
+    "lifecycle.name",
     "operators.kubernetes",
-    "training.job_name",
-    "training.job_spec",
-    "training.pod_template",
 }
-SLURM = {*TRAINING, "hooks.background", "operators.slurm", "training.slurm", "training.slurm_options"}
+SLURM = {*TRAINING, "jobs.slurm.job", "jobs.slurm.options", "operators.slurm", "runtime.background"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.
 OF_TASKS = ("airflow.models", "airflow.providers", "airflow.triggers.base")
@@ -104,7 +100,9 @@ def test_an_import_brings_no_engine_and_no_package(
 ) -> None:
     brought = brought_by(module, tmp_path)
     packages = {name.partition(".")[0] for name in brought}
-    assert {name.removeprefix(PACKAGE).removeprefix(".") for name in brought if is_of(name, PACKAGE)} <= ours
+    packages_of_ours = {name.rpartition(".")[0] for name in ours} | {"jobs"}
+    brought_of_ours = {name.removeprefix(PACKAGE).removeprefix(".") for name in brought if is_of(name, PACKAGE)}
+    assert brought_of_ours - packages_of_ours <= ours
     assert packages - {PACKAGE} - sys.stdlib_module_names <= foreign
 
 

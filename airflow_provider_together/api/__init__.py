@@ -1,8 +1,7 @@
 """
-The engine: what Together's GPU-cluster API can do, in both of its dialects.
+Talking to Together: what its GPU-cluster API can do, in both of its dialects.
 
 Nothing in here imports Airflow, sleeps or talks to the network, except :mod:`.client`, whose two
-drivers do all of it. Read in this order: ``models`` (what things are), ``call`` (one request as a
-value), ``dialects`` (its spelling on the wire), ``flows`` (several requests), ``polling`` (what an
-answer means to somebody who waits), ``client`` (doing it).
+drivers do all of it. Read in this order: ``models`` (what things are), ``specs`` (what is asked for), ``call`` (one
+request as a value), ``dialects`` (its spelling on the wire), ``client`` (doing it).
 """

@@ -1,8 +1,8 @@
 """
 The two drivers: the only place that talks to the network, sleeps or reads a clock.
 
-They decide nothing. A call is prepared and read by :mod:`.answer`, repeated by :mod:`.retry`, composed by
-:mod:`.flows`; sync and async differ here only, in a few lines each.
+They decide nothing. A call is prepared and read by :mod:`.answer`, repeated by :mod:`.retry`, composed
+by flows; sync and async differ here only, in a few lines each.
 """
 
 from __future__ import annotations

@@ -39,3 +39,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the known word that is probably meant, as a remark behind the wrong one; empty if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: ``45 s``, ``12 min 30 s``, ``3 h 5 min``."""
+    whole = max(0, round(seconds))
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minute} min"
+    return f"{minutes} min {second} s" if minutes else f"{second} s"

@@ -16,15 +16,15 @@ from typing import Protocol
 import httpx
 
 from airflow_provider_together.api.client import Client
-from airflow_provider_together.api.flows import delete_and_prove
 from airflow_provider_together.api.models import Cluster
-from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.phase import Phase
-from airflow_provider_together.api.polling import GoneWait
 from airflow_provider_together.api.settings import Settings
-from airflow_provider_together.api.verdict import Verdict
 from airflow_provider_together.demo.view import ClusterRow
 from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.lifecycle.delete import delete_and_prove
+from airflow_provider_together.lifecycle.name import ClusterName
+from airflow_provider_together.waiting.gone import GoneWait
+from airflow_provider_together.waiting.verdict import Verdict
 
 _REQUEST_TIMEOUT = 10.0
 _SECONDS_PER_HOUR = 3600.0

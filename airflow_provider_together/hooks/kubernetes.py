@@ -29,9 +29,9 @@ from kubernetes_asyncio import config as async_config
 from kubernetes_asyncio.client.exceptions import ApiException as AsyncApiException
 
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.secret_file import with_files
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.secret_file import with_files
 
 log = logging.getLogger(__name__)
 

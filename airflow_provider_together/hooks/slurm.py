@@ -2,7 +2,7 @@
 The Slurm of a cluster: submitting a job once, watching and cancelling it.
 
 The methods are coroutines, the same for worker and triggerer. What is sent to the login host and what its answers mean
-is in :mod:`airflow_provider_together.training.slurm_programs`; how it is entered, in ``login_host.py``.
+is in :mod:`airflow_provider_together.jobs.slurm.programs`; how it is entered, in ``login_host.py``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from airflow_provider_together.exceptions import (
     TransientError,
     WaitTimeoutError,
 )
-from airflow_provider_together.hooks.login_host import Address, LoginHost, LoginRefusedError
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.training import slurm_programs
-from airflow_provider_together.training.result import parse_result
-from airflow_provider_together.training.slurm import (
+from airflow_provider_together.jobs.result import parse_result
+from airflow_provider_together.jobs.slurm import programs as slurm_programs
+from airflow_provider_together.jobs.slurm.job import (
     CLUSTER_GONE,
     TIMED_OUT,
     UNREACHABLE,
@@ -43,6 +42,7 @@ from airflow_provider_together.training.slurm import (
     is_about_nodes,
     is_outage,
 )
+from airflow_provider_together.runtime.login_host import Address, LoginHost, LoginRefusedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_provider_together.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.exceptions import ConfigurationError, TogetherError
-from airflow_provider_together.hooks.connection_form import (
+from airflow_provider_together.runtime.compat import AirflowNotFoundException, aget_connection, get_connection
+from airflow_provider_together.runtime.connection_form import (
     CONNECTION_TYPE,
     DEFAULT_CONNECTION,
     FIELDS,
     HOOK_NAME,
     UI_FIELD_BEHAVIOUR,
 )
-from airflow_provider_together.hooks.kubeconfig import mask_kubeconfig
-from airflow_provider_together.hooks.single_flight import read_once
+from airflow_provider_together.runtime.kubeconfig import mask_kubeconfig
+from airflow_provider_together.runtime.single_flight import read_once
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -110,7 +110,7 @@ class TogetherHook(BaseHook):
         """
         Send one request for a cluster, whatever exists already.
 
-        Operators use :func:`~airflow_provider_together.api.flows.create_or_adopt`, which looks first.
+        Operators use :func:`~airflow_provider_together.lifecycle.create.create_or_adopt`, which looks first.
 
         :raises OutcomeUnknownError: if nobody knows whether the cluster was made. Look before asking again.
         """
@@ -118,7 +118,7 @@ class TogetherHook(BaseHook):
 
     def get_gpu_cluster(self, cluster_id: str) -> Cluster:
         """Return a cluster as it is now; one whose end of life is near says so in the log."""
-        from airflow_provider_together.api.polling import end_of_life_warning  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.end_of_life import end_of_life_warning  # noqa: PLC0415 - for a task only
 
         client = self.client
         cluster = client.send(client.dialect.get_cluster(cluster_id))
@@ -197,7 +197,7 @@ class TogetherHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
-        from airflow_provider_together.hooks.check import check  # noqa: PLC0415 - for the button only
+        from airflow_provider_together.runtime.connection_check import check  # noqa: PLC0415 - for the button only
 
         try:
             settings = self.settings
@@ -231,12 +231,12 @@ class TogetherHook(BaseHook):
         return self._settings_of(connection)
 
     def _settings_of(self, found: Connection | AirflowNotFoundException) -> Settings:
-        from airflow_provider_together.hooks.connection import (  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.connection import (  # noqa: PLC0415 - for a task only
             API_KEY_VARIABLE,
             settings_from_connection,
             settings_from_environment,
         )
-        from airflow_provider_together.hooks.missing_connection import missing_connection  # noqa: PLC0415
+        from airflow_provider_together.runtime.missing_connection import missing_connection  # noqa: PLC0415
 
         if not isinstance(found, AirflowNotFoundException):
             settings = settings_from_connection(found)

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_together.api.verdict import Verdict
-from airflow_provider_together.compat import AirflowException
 from airflow_provider_together.exceptions import TogetherError
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.mapping import CheckedOperator
-from airflow_provider_together.parameters import IDENTIFIER, Kind
+from airflow_provider_together.runtime.compat import AirflowException
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.mapping import CheckedOperator
+from airflow_provider_together.runtime.parameters import IDENTIFIER, Kind
+from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -129,8 +129,8 @@ class TogetherOperator(CheckedOperator, BaseOperator):
 
         :returns: the names in Together's list that have no id, each of which may be such another one.
         """
-        from airflow_provider_together.api.naming import ClusterName  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.name import ClusterName  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.registry import registry  # noqa: PLC0415 - for a task only
 
         name = ClusterName.parse(cluster_name)
         if name is None:
@@ -153,9 +153,9 @@ class TogetherOperator(CheckedOperator, BaseOperator):
         :param timeout: seconds that it may take.
         :param billed: a sentence that says what is billed as long as it is not carried out.
         """
-        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.busy import send_while_busy  # noqa: PLC0415 - for a task only
 
-        return self.run_flow(flows.send_while_busy(call, timeout=timeout, poll_interval=poll_interval, billed=billed))
+        return self.run_flow(send_while_busy(call, timeout=timeout, poll_interval=poll_interval, billed=billed))
 
     def clean_up(self, cluster_id: str, *, cluster_name: str = "", poll_interval: float) -> str:
         """
@@ -163,12 +163,13 @@ class TogetherOperator(CheckedOperator, BaseOperator):
 
         :param poll_interval: seconds between two looks at the most.
         """
-        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.delete import delete_and_prove  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a task only
 
         now = self.hook.client.now()
         pause = min(poll_interval, CLEAN_UP_POLL_INTERVAL)
-        wait = polling.GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=pause)
-        look = self.run_flow(flows.delete_and_prove(self.hook.client.dialect, wait))
+        wait = GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=pause)
+        look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
         if look.verdict is Verdict.GONE:
             self.forget_owner(cluster_name)
             return "It was deleted."

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow_provider_together.api.verdict import Verdict
-from airflow_provider_together.compat import state_store
 from airflow_provider_together.exceptions import MalformedAnswerError, NotFoundError, SpecError, TogetherError
-from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
-from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY, TogetherOperator
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.compat import state_store
+from airflow_provider_together.runtime.deferral import Outcome, defer, look_of
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
     IDENTIFIER,
@@ -30,13 +29,14 @@ from airflow_provider_together.parameters import (
     seconds_of,
     truth_of,
 )
+from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.api.identity import Record
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.api.naming import Owner
+    from airflow_provider_together.lifecycle.name import Owner
+    from airflow_provider_together.lifecycle.owner import Record
 
 #: Key in the task's storage: the id or the name that was seen.
 _SEEN = "together_deletion"
@@ -156,7 +156,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
-        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        """See :meth:`~airflow_provider_together.runtime.parameters.CheckedParameters.conflicts`."""
         targets = [name for name in ("cluster_id", "cluster_name", "create_task_id") if name in given]
         if not targets:
             return ["cluster_id, cluster_name and create_task_id are all missing: give one of them"]
@@ -245,23 +245,24 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
         :param owners: whose clusters these are, where ``create_task_id`` says it; else each name leads to its owner.
         """
-        from airflow_provider_together.api import naming, reservation  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import registry  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.name import ClusterName  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.reservation import Reservation, reservation_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.registry import registry  # noqa: PLC0415 - for a task only
 
         if settings.delete_reserved or not (self.is_teardown or owners):
             return clusters
         published = self._of_creates(context, RESERVATION_KEY)
-        told = {value.pop("cluster_id"): reservation.Reservation(**value) for value in map(dict, published)}
+        told = {value.pop("cluster_id"): Reservation(**value) for value in map(dict, published)}
         others = []
         for cluster in clusters:
-            name = naming.ClusterName.parse(cluster.cluster_name)
+            name = ClusterName.parse(cluster.cluster_name)
             entry = registry().entry_for(name) if not owners and name is not None else None
             records = (
                 record for owner, record in owners if record.proves(cluster) or (name is not None and name.is_of(owner))
             )
             record = next(records, entry and entry.record)
             known = told.get(cluster.cluster_id) or (record.reservation if record else None)
-            paid = reservation.reservation_of(cluster, known)
+            paid = reservation_of(cluster, known)
             if paid is None or not paid.is_paid(self.hook.client.now()):
                 others.append(cluster)
                 continue
@@ -299,12 +300,12 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
         A wrong id would look like a cluster that is gone, while the real one goes on costing money.
         """
-        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.looking import find_by_name  # noqa: PLC0415 - for a task only
 
         made = _values(context["ti"].xcom_pull(task_ids=self._creates(context), key="cluster_id"))
         if cluster_id in made:
             return
-        named = self.run_flow(flows.find_by_name(self.hook.client.dialect, cluster_id))
+        named = self.run_flow(find_by_name(self.hook.client.dialect, cluster_id))
         if named:
             ids = ", ".join(cluster.cluster_id for cluster in named)
             fault = f"cluster_id={cluster_id!r} is the name of cluster {ids}: give cluster_name={cluster_id!r}"
@@ -320,10 +321,11 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     def _named(self, context: Context, cluster_name: str) -> list[Cluster]:
         """Return the clusters of the name; remember that it was seen, so that a retry may find nothing."""
-        from airflow_provider_together.api import flows, naming  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.looking import find_by_name  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.name import ClusterName  # noqa: PLC0415 - for a task only
 
-        found = self.run_flow(flows.find_by_name(self.hook.client.dialect, cluster_name))
-        is_made_by_us = naming.ClusterName.parse(cluster_name) is not None
+        found = self.run_flow(find_by_name(self.hook.client.dialect, cluster_name))
+        is_made_by_us = ClusterName.parse(cluster_name) is not None
         store = state_store(context)
         if not found:
             if is_made_by_us or store.get(_SEEN) == cluster_name:
@@ -338,11 +340,11 @@ class DeleteGPUClusterOperator(TogetherOperator):
 
     def _made_by(self, owners: list[tuple[Owner, Record]]) -> list[Cluster]:
         """Return what the instances of a task have made."""
-        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.looking import find_of_owner  # noqa: PLC0415 - for a task only
 
         settings, found = self.hook.settings, []
         for owner, record in owners:
-            flow = flows.find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
+            flow = find_of_owner(self.hook.client.dialect, owner, record, visibility=settings.visibility)
             found += self.run_flow(flow)
         if not found:
             self.log.info("Task %r has no cluster in this run.", self.create_task_id)
@@ -357,8 +359,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
         :raises SpecError: if the DAG has no such task, or one that makes no clusters.
         """
         from airflow_provider_together.api.wording import did_you_mean  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.registry import recorded_owner  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.memory import owner_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.registry import recorded_owner  # noqa: PLC0415 - for a task only
 
         known = self._creates(context)
         if task_id not in known:
@@ -393,7 +395,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
         ]
 
     def _delete(self, context: Context, cluster: Cluster, settings: _Settings, *, may_defer: bool) -> None:
-        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.delete import prove_gone, request_deletion  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a task only
 
         dialect, now = self.hook.client.dialect, self.hook.client.now()
         timeout, poll_interval = settings.timeout, settings.poll_interval
@@ -402,8 +405,8 @@ class DeleteGPUClusterOperator(TogetherOperator):
         if attached and any("delete_volumes" in problem for problem in settings.problems):
             self.log.error("Volumes %s of cluster %s are left, and billed.", ", ".join(attached), cluster.cluster_id)
         context["ti"].xcom_push(key=_VOLUMES_KEY, value=volume_ids)
-        wait = polling.GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
-        look = self.run_flow(flows.request_deletion(dialect, wait))
+        wait = GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
+        look = self.run_flow(request_deletion(dialect, wait))
         if look is None and may_defer and wait.is_accepted:
             defer(
                 self,
@@ -415,7 +418,7 @@ class DeleteGPUClusterOperator(TogetherOperator):
                 wait_for="gone",
             )
         if look is None:
-            look = self.run_flow(flows.prove_gone(dialect, wait))
+            look = self.run_flow(prove_gone(dialect, wait))
         outcome = Outcome(cluster.cluster_id, look.verdict, look.word, look.error)
         self._conclude(outcome, settings, cluster_name=cluster.cluster_name, volume_ids=volume_ids)
 

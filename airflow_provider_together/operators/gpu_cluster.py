@@ -13,19 +13,9 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow_provider_together.api import reservation
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
-from airflow_provider_together.api.verdict import Verdict
-from airflow_provider_together.compat import (
-    AirflowException,
-    AirflowRuntimeError,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-    goes_on_without,
-)
 from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
-from airflow_provider_together.hooks.deferral import Outcome, look_of
-from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.lifecycle import reservation
 from airflow_provider_together.operators.base import (
     ADOPTED_KEY,
     CLEAN_UP_POLL_INTERVAL,
@@ -34,7 +24,16 @@ from airflow_provider_together.operators.base import (
 )
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.compat import (
+    AirflowException,
+    AirflowRuntimeError,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    goes_on_without,
+)
+from airflow_provider_together.runtime.deferral import Outcome, look_of
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
     IDENTIFIER,
@@ -47,16 +46,17 @@ from airflow_provider_together.parameters import (
     seconds_of,
     truth_of,
 )
+from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.call import Note
-    from airflow_provider_together.api.flows import IfExists
-    from airflow_provider_together.api.identity import Creation, Record
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.api.reservation import Reservation
-    from airflow_provider_together.operators.memory import OwnerMemory
+    from airflow_provider_together.lifecycle.create import IfExists
+    from airflow_provider_together.lifecycle.owner import Creation, Record
+    from airflow_provider_together.lifecycle.reservation import Reservation
+    from airflow_provider_together.runtime.memory import OwnerMemory
 
 #: With one of these a cluster's end of life is not counted from now.
 _WITHOUT_END = ("cluster_name", "reservation_start_time")
@@ -211,7 +211,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
-        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        """See :meth:`~airflow_provider_together.runtime.parameters.CheckedParameters.conflicts`."""
         problems = ClusterSpec.conflicts(given)
         if "max_lifetime" in given and "cluster_name" in given:
             problems.append(
@@ -316,8 +316,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         )
 
     def _create(self, context: Context) -> Creation:
-        from airflow_provider_together.api import flows, identity  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import OwnerMemory  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.create import create_or_adopt  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.owner import Identity  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.memory import OwnerMemory  # noqa: PLC0415 - for a task only
 
         settings, ti = self.hook.settings, context["ti"]
         deletes_reserved = truth_of("delete_reserved", self.delete_reserved)
@@ -326,10 +327,10 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         )
         wanted = reservation.Reservation.asked_for(self.parameters(), now=self.hook.client.now())
         spec = self._spec(memory, wanted)
-        flow = flows.create_or_adopt(
+        flow = create_or_adopt(
             self.hook.client.dialect,
             spec,
-            identity.Identity(
+            Identity(
                 None if self.cluster_name else memory.owner,
                 is_retry=ti.try_number > 1,
                 reservation=wanted,
@@ -379,15 +380,15 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     def _take_note(self, context: Context, memory: OwnerMemory, note: Note) -> Record | None:
         """Store what a retry must know, and publish the cluster, before the flow goes on."""
-        from airflow_provider_together.api import identity  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.owner import Created, Recall  # noqa: PLC0415 - for a task only
 
-        if isinstance(note, identity.Recall):
+        if isinstance(note, Recall):
             return memory.recall()
         self._log_note(note)
-        if isinstance(note, identity.Created):
+        if isinstance(note, Created):
             self._own = note.cluster
         memory.take(note, now=self.hook.client.now())
-        if isinstance(note, identity.Created) and note.cluster is not None:
+        if isinstance(note, Created) and note.cluster is not None:
             self._paid = memory.recall().reservation
             self.publish(context, note.cluster)
             self._publish_reservation(context, note.cluster)
@@ -418,7 +419,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         raise AirflowException(str(error)) from None
 
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
-        from airflow_provider_together.operators.memory import forget_cluster  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.memory import forget_cluster  # noqa: PLC0415 - for a task only
 
         self._recall_reservation(context)
         if left_alive := self._left_alive():
@@ -495,7 +496,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
-        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        """See :meth:`~airflow_provider_together.runtime.parameters.CheckedParameters.conflicts`."""
         if given.keys().isdisjoint(ClusterUpdate.model_fields):
             return ["nothing to change: give num_gpus or another field of the cluster"]
         return []

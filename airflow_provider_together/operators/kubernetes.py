@@ -18,14 +18,6 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from airflow_provider_together.compat import (
-    AirflowException,
-    AirflowRuntimeError,
-    AirflowTaskTimeout,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-    goes_on_without,
-)
 from airflow_provider_together.exceptions import (
     ClusterGoneError,
     NotFoundError,
@@ -33,10 +25,19 @@ from airflow_provider_together.exceptions import (
     TogetherError,
     WaitTimeoutError,
 )
-from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_timeout
-from airflow_provider_together.hooks.failures import task_failures
+from airflow_provider_together.jobs.kubernetes import spec as job_spec
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.compat import (
+    AirflowException,
+    AirflowRuntimeError,
+    AirflowTaskTimeout,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    goes_on_without,
+)
+from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
     IDENTIFIER,
@@ -47,7 +48,6 @@ from airflow_provider_together.parameters import (
     seconds_of,
     truth_of,
 )
-from airflow_provider_together.training import job_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
 
     from airflow_provider_together.api.call import Flow, Note
     from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
+    from airflow_provider_together.jobs.kubernetes.flows import Started
+    from airflow_provider_together.jobs.kubernetes.spec import JobSpec
+    from airflow_provider_together.jobs.kubernetes.state import JobState, Terms
     from airflow_provider_together.operators.kubernetes_pod import GPUClusterPodOperator
-    from airflow_provider_together.training.job_flows import Started
-    from airflow_provider_together.training.job_spec import JobSpec
-    from airflow_provider_together.training.job_state import JobState, Terms
+    from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 
 __all__ = ["GPUClusterJobOperator", "GPUClusterPodOperator"]
 
@@ -208,7 +208,7 @@ class GPUClusterJobOperator(TogetherOperator):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
-        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        """See :meth:`~airflow_provider_together.runtime.parameters.CheckedParameters.conflicts`."""
         return job_spec.faults_of_environment(given.get("env_vars"))
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
@@ -285,7 +285,7 @@ class GPUClusterJobOperator(TogetherOperator):
     def driver(self) -> KubernetesDriver:
         """What talks to the cluster's Kubernetes."""
         from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver  # noqa: PLC0415
+        from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver  # noqa: PLC0415
 
         hook = GPUClusterKubernetesHook(self.cluster_id, self.together_conn_id, repeats=False)
         return KubernetesDriver(hook)
@@ -335,14 +335,14 @@ class GPUClusterJobOperator(TogetherOperator):
             self._give_back(_KILL_TIMEOUT)
 
     def _train(self, context: Context, began_at: float) -> Any:
-        from airflow_provider_together.training.job_flows import ensure_claim, start_job  # noqa: PLC0415
-        from airflow_provider_together.training.job_state import Terms  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.flows import ensure_claim, start_job  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes.state import Terms  # noqa: PLC0415 - for a task only
 
         cluster, start_timeout = self._cluster(), seconds_of("start_timeout", self.start_timeout)
         self._spec = spec = self._spec_for(cluster, context)
         self.driver.connect()  # before a signal may need it
         if self.shared_volume is not None:
-            from airflow_provider_together.training.cluster import size_of_volume  # noqa: PLC0415
+            from airflow_provider_together.jobs.cluster import size_of_volume  # noqa: PLC0415
 
             size = size_of_volume(cluster, self.shared_volume)
             self._run_flow(ensure_claim(self.shared_volume, namespace=spec.namespace, size_tib=size))
@@ -359,16 +359,16 @@ class GPUClusterJobOperator(TogetherOperator):
         return self._conclude(started.namespace, started.name, started.uid, state)
 
     def _cluster(self) -> Cluster:
-        from airflow_provider_together.training.cluster import check_cluster  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.cluster import check_cluster  # noqa: PLC0415 - for a task only
 
         cluster = self.hook.get_gpu_cluster(self.cluster_id)
         check_cluster(cluster, shared_volume=self.shared_volume)
         return cluster
 
     def _spec_for(self, cluster: Cluster, context: Context) -> JobSpec:
-        from airflow_provider_together.operators.memory import deployed_owner_of  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.training import cluster as offer  # noqa: PLC0415
-        from airflow_provider_together.training import job_name  # noqa: PLC0415
+        from airflow_provider_together.jobs import cluster as offer  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes import name as job_name  # noqa: PLC0415
+        from airflow_provider_together.runtime.memory import deployed_owner_of  # noqa: PLC0415 - for a task only
 
         owner = deployed_owner_of(context, self.hook.settings)
         workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
@@ -429,7 +429,7 @@ class GPUClusterJobOperator(TogetherOperator):
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
     def _wait_here(self, started: Started, terms: Terms) -> JobState:
-        from airflow_provider_together.training.job_flows import JobWatch, watch_job  # noqa: PLC0415 - for a task
+        from airflow_provider_together.jobs.kubernetes.flows import JobWatch, watch_job  # noqa: PLC0415 - for a task
 
         get_logs = truth_of("get_logs", self.get_logs)
         watch = JobWatch(
@@ -450,7 +450,7 @@ class GPUClusterJobOperator(TogetherOperator):
     @contextmanager
     def _following(self, started: Started) -> Iterator[Callable[[float], None]]:
         """Write the log of rank 0 while the job runs; what is lent waits for its end, so many seconds at the most."""
-        from airflow_provider_together.hooks.log_follower import LogFollower  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.log_follower import LogFollower  # noqa: PLC0415 - for a task only
 
         driver = self.driver.for_thread()
         follower = LogFollower(driver, started.namespace, started.name, started.uid, write=self._write_line)
@@ -471,8 +471,8 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _state_of(self, event: Any) -> tuple[JobState, str]:
         """Read the trigger's event."""
-        from airflow_provider_together.training.diagnosis import Diagnosis, Word  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.training.job_state import JobState, JobVerdict, Rank, RankPhase  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes.diagnosis import Diagnosis, Word  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.state import JobState, JobVerdict, Rank, RankPhase  # noqa: PLC0415
 
         try:
             verdict, word, rank, uid = JobVerdict(event["verdict"]), event["word"], event["rank"], event["job_uid"]
@@ -491,8 +491,8 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _seen_anew(self, event: Mapping[str, Any], told: JobState) -> JobState:
         """Look once more for what an event does not hold: the result, or how a rank's log ends."""
-        from airflow_provider_together.training.job_flows import JobWatch, look  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.training.job_state import JobVerdict, Terms  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes.flows import JobWatch, look  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.state import JobVerdict, Terms  # noqa: PLC0415
 
         if told.verdict in {JobVerdict.CLUSTER_GONE, JobVerdict.REFUSED}:
             return told
@@ -511,10 +511,10 @@ class GPUClusterJobOperator(TogetherOperator):
         return replace(seen, verdict=told.verdict, culprit=seen.culprit or told.culprit)
 
     def _conclude(self, namespace: str, name: str, uid: str, state: JobState) -> Any:
-        from airflow_provider_together.operators.return_value import store_return_value  # noqa: PLC0415 - for a task
-        from airflow_provider_together.training import job_flows  # noqa: PLC0415
-        from airflow_provider_together.training.job_state import JobVerdict  # noqa: PLC0415
-        from airflow_provider_together.training.result import parse_result  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes import flows as job_flows  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes.state import JobVerdict  # noqa: PLC0415
+        from airflow_provider_together.jobs.result import parse_result  # noqa: PLC0415
+        from airflow_provider_together.runtime.return_value import store_return_value  # noqa: PLC0415 - for a task
 
         if state.verdict is JobVerdict.SUCCEEDED:
             result = parse_result(state.result)
@@ -546,13 +546,13 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _tail(self, namespace: str, state: JobState) -> str:
         """Return how the log of the rank that failed first ends."""
-        from airflow_provider_together.training.job_flows import last_words_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.flows import last_words_of  # noqa: PLC0415 - for a task only
 
         return "" if state.culprit is None else self._run_flow(last_words_of(namespace, state.culprit))
 
     def _finish(self, namespace: str, name: str, uid: str) -> str:
         """Remove a job that has ended, or note at it that its outcome is known; return what became of it."""
-        from airflow_provider_together.training.job_flows import mark_taken  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.flows import mark_taken  # noqa: PLC0415 - for a task only
 
         if truth_of("delete_on_finish", self.delete_on_finish):
             return self._remove(namespace, name, uid)
@@ -564,7 +564,7 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _remove(self, namespace: str, name: str, uid: str) -> str:
         """Remove a job; return a sentence that says what became of it."""
-        from airflow_provider_together.training.job_flows import remove_job  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.flows import remove_job  # noqa: PLC0415 - for a task only
 
         try:
             if goes_on_without(self._ti):
@@ -595,8 +595,8 @@ class GPUClusterJobOperator(TogetherOperator):
 
     def _delete_now(self, spec: JobSpec, timeout: float) -> bool:
         """Delete the job of this task, if it is there, by a client of its own: the other one may be in use."""
-        from airflow_provider_together.training import kubernetes_api  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.training.manifests import OWNER_LABEL  # noqa: PLC0415
+        from airflow_provider_together.jobs.kubernetes import api as kubernetes_api  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.manifests import OWNER_LABEL  # noqa: PLC0415
 
         driver = self.driver.urgent(timeout)
         try:
@@ -616,7 +616,7 @@ class GPUClusterJobOperator(TogetherOperator):
             return self.driver.run(flow, note=self._take_note, sleep=self.sleep)
 
     def _take_note(self, note: Note) -> None:
-        from airflow_provider_together.training.job_flows import LogLines  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.kubernetes.flows import LogLines  # noqa: PLC0415 - for a task only
 
         if isinstance(note, LogLines):
             for line in note.lines:

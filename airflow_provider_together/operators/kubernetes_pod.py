@@ -16,30 +16,30 @@ from airflow.sdk import BaseOperatorLink
 from kubernetes.client import models as k8s  # type: ignore[import-untyped]
 
 from airflow_provider_together.api.specs import GPUS_PER_NODE
-from airflow_provider_together.compat import AirflowException, AirflowSkipException
 from airflow_provider_together.exceptions import SpecError, TogetherError
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
-from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.mapping import CheckedOperator
-from airflow_provider_together.operators.memory import deployed_owner_of
-from airflow_provider_together.parameters import FLAG, IDENTIFIER, Kind, check_literals, optional
-from airflow_provider_together.training import kubernetes_api
-from airflow_provider_together.training.cluster import (
+from airflow_provider_together.jobs.cluster import (
     check_cluster,
     check_share,
     gpus_of_node,
     size_of_volume,
 )
-from airflow_provider_together.training.diagnosis import diagnose, set_apart
-from airflow_provider_together.training.job_flows import ensure_claim, last_words
-from airflow_provider_together.training.job_name import owner_digest
-from airflow_provider_together.training.job_spec import GPU, check, count_of, texts_of, words_of
-from airflow_provider_together.training.manifests import OWNER_LABEL, shared_mount, shared_volume, with_gpus
-from airflow_provider_together.training.pod_flows import remove_earlier_pods
+from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
+from airflow_provider_together.jobs.kubernetes.diagnosis import diagnose, set_apart
+from airflow_provider_together.jobs.kubernetes.flows import ensure_claim, last_words
+from airflow_provider_together.jobs.kubernetes.manifests import OWNER_LABEL, shared_mount, shared_volume, with_gpus
+from airflow_provider_together.jobs.kubernetes.name import owner_digest
+from airflow_provider_together.jobs.kubernetes.pod_flows import remove_earlier_pods
+from airflow_provider_together.jobs.kubernetes.spec import GPU, check, count_of, texts_of, words_of
+from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
+from airflow_provider_together.runtime.compat import AirflowException, AirflowSkipException
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
+from airflow_provider_together.runtime.mapping import CheckedOperator
+from airflow_provider_together.runtime.memory import deployed_owner_of
+from airflow_provider_together.runtime.parameters import FLAG, IDENTIFIER, Kind, check_literals, optional
 from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger, keeps_pod
 
 if TYPE_CHECKING:

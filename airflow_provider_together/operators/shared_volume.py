@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.specs import SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import NotFoundError, SpecError
-from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import DURATION, IDENTIFIER, Kind, fields_of, one_of, seconds_of
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import DURATION, IDENTIFIER, Kind, fields_of, one_of, seconds_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.api.flows import IfExists
+    from airflow_provider_together.lifecycle.create import IfExists
 
 
 class CreateSharedVolumeOperator(TogetherOperator):
@@ -72,12 +72,12 @@ class CreateSharedVolumeOperator(TogetherOperator):
 
     def execute(self, context: Context) -> str:  # noqa: ARG002 - Airflow's signature
         """Make or use the volume."""
-        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.volume import ensure_shared_volume  # noqa: PLC0415 - for a task only
 
         with task_failures():
             self.check_rendered_parameters()
             spec = SharedVolumeSpec.parse(self.parameters())
-            flow = flows.ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
+            flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
             return self.run_flow(flow).volume_id
 
 

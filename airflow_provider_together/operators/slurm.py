@@ -17,7 +17,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
 
-from airflow_provider_together.compat import (
+from airflow_provider_together.exceptions import SpecError, TogetherError
+from airflow_provider_together.jobs.slurm import job as slurm
+from airflow_provider_together.jobs.slurm import options as slurm_options
+from airflow_provider_together.jobs.slurm.job import Ending, SlurmJob
+from airflow_provider_together.operators.base import TogetherOperator
+from airflow_provider_together.runtime.background import BackgroundLoop
+from airflow_provider_together.runtime.compat import (
     AirflowException,
     AirflowRuntimeError,
     TaskDeferralError,
@@ -26,12 +32,9 @@ from airflow_provider_together.compat import (
     goes_on_without,
     state_store,
 )
-from airflow_provider_together.exceptions import SpecError, TogetherError
-from airflow_provider_together.hooks.background import BackgroundLoop
-from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN, effective_timeout
-from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
     IDENTIFIER,
@@ -45,15 +48,13 @@ from airflow_provider_together.parameters import (
     seconds_of,
     truth_of,
 )
-from airflow_provider_together.training import slurm, slurm_options
-from airflow_provider_together.training.slurm import Ending, SlurmJob
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.hooks.login_host import Address
     from airflow_provider_together.hooks.slurm import SlurmHook
-    from airflow_provider_together.training.slurm_programs import Submission
+    from airflow_provider_together.jobs.slurm.programs import Submission
+    from airflow_provider_together.runtime.login_host import Address
 
 T = TypeVar("T")
 
@@ -223,7 +224,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
     @classmethod
     def conflicts(cls, given: Mapping[str, Any]) -> list[str]:
-        """See :meth:`~airflow_provider_together.parameters.CheckedParameters.conflicts`."""
+        """See :meth:`~airflow_provider_together.runtime.parameters.CheckedParameters.conflicts`."""
         problems = []
         if ("script" in given) == ("script_file" in given):
             problems.append("give script or script_file, one of them")
@@ -337,8 +338,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
     @contextmanager
     def _at_login_host(self, context: Context) -> Iterator[SlurmHook]:
         """Lend a hook for :meth:`_await`."""
-        from airflow_provider_together.hooks.login_host import connection_of  # noqa: PLC0415 - for a task only
         from airflow_provider_together.hooks.slurm import SlurmHook  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.login_host import connection_of  # noqa: PLC0415 - for a task only
 
         connection = connection_of(self.ssh_conn_id) if self.ssh_conn_id else None
         address = self._address(context, connection)
@@ -352,7 +353,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
                 wait([background.start(hook.close())], timeout=_KILL_SECONDS)
 
     def _address(self, context: Context, connection: Any) -> Address:
-        from airflow_provider_together.hooks.login_host import Address, address_at  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.login_host import Address, address_at  # noqa: PLC0415 - for a task only
 
         names = ("ssh_conn_id", "login", "host", "jump_host", "host_key", "jump_host_key", "known_hosts")
         given = Address(**{name: getattr(self, name) or "" for name in names}, port=int(self.port or 0))
@@ -364,7 +365,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
     def _with_accepted_keys(self, context: Context, address: Address) -> Address:
         """Hold a host whose first key was accepted to that key."""
-        from airflow_provider_together.hooks.login_host import ACCEPT_NEW  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.login_host import ACCEPT_NEW  # noqa: PLC0415 - for a task only
 
         saved = self._saved(context)
         accepted = {
@@ -375,7 +376,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
         return replace(address, **accepted)
 
     def _submission(self, context: Context) -> Submission:
-        from airflow_provider_together.training.slurm_programs import Submission  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.jobs.slurm.programs import Submission  # noqa: PLC0415 - for a task only
 
         ti = context["ti"]
         index = f".{ti.map_index}" if ti.map_index is not None and ti.map_index >= 0 else ""
@@ -480,7 +481,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
         :raises AirflowException: if it was not well.
         """
-        from airflow_provider_together.operators.return_value import store_return_value  # noqa: PLC0415 - for a task
+        from airflow_provider_together.runtime.return_value import store_return_value  # noqa: PLC0415 - for a task
 
         if ending.state == slurm.UNREACHABLE:
             message = f"{ending.sentence(job.job_id)} It goes on; a retry of this task follows it."
@@ -523,8 +524,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
 
     def _recall(self, context: Context) -> tuple[str, int]:
         """Return what stands for this task instance, and its latest attempt whose end was told."""
-        from airflow_provider_together.hooks.registry import deployment_of  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.operators.memory import owner_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.memory import owner_of  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime.registry import deployment_of  # noqa: PLC0415 - for a task only
 
         ti, saved = context["ti"], self._saved(context)
         anchor = str(getattr(ti, "dag_version_id", None) or "")

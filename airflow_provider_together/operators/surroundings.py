@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_together.compat import OVER, AirflowFailException, AirflowSkipException, task_states
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
+from airflow_provider_together.runtime.compat import OVER, AirflowFailException, AirflowSkipException, task_states
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

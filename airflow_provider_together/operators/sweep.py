@@ -1,7 +1,7 @@
 """
 The operator that deletes what was forgotten, for a DAG of its own that runs every hour.
 
-What counts as forgotten is in :mod:`airflow_provider_together.api.sweep`.
+What counts as forgotten is in :mod:`airflow_provider_together.lifecycle.orphans`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperatorLink
 
-from airflow_provider_together.compat import AirflowException
-from airflow_provider_together.hooks.failures import task_failures
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import AMOUNT, DURATION, FLAG, Kind, amount, optional, seconds_of, truth_of
+from airflow_provider_together.runtime.compat import AirflowException
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.parameters import (
+    AMOUNT,
+    DURATION,
+    FLAG,
+    Kind,
+    amount,
+    optional,
+    seconds_of,
+    truth_of,
+)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -75,8 +84,8 @@ class SweepGPUClustersOperator(TogetherOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:  # noqa: ARG002 - Airflow's signature
         """Sweep, and fail if something forgotten could not be deleted."""
-        from airflow_provider_together.api.sweep import Fate  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.hooks import registry, sweeping  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.lifecycle.orphans import Fate  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.runtime import registry, sweeping  # noqa: PLC0415 - for a task only
 
         with task_failures():
             self.check_rendered_parameters()

@@ -11,14 +11,23 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from airflow_provider_together.api.verdict import REACTIONS, Reaction
-from airflow_provider_together.hooks.deferral import defer
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.parameters import DURATION, FLAG, Kind, default_deferrable, one_of, optional, seconds_of
+from airflow_provider_together.runtime.deferral import defer
+from airflow_provider_together.runtime.parameters import (
+    DURATION,
+    FLAG,
+    Kind,
+    default_deferrable,
+    one_of,
+    optional,
+    seconds_of,
+)
+from airflow_provider_together.waiting.verdict import REACTIONS, Reaction
 
 if TYPE_CHECKING:
-    from airflow_provider_together.api.polling import Look, ReadyWait
-    from airflow_provider_together.api.reservation import Reservation
+    from airflow_provider_together.lifecycle.reservation import Reservation
+    from airflow_provider_together.waiting.patience import Look
+    from airflow_provider_together.waiting.ready import ReadyWait
 
 
 class ReadyWaitingOperator(TogetherOperator):
@@ -77,9 +86,9 @@ class ReadyWaitingOperator(TogetherOperator):
 
         :param paid: the reservation that the cluster is: the time of the wait counts from its start.
         """
-        from airflow_provider_together.api import flows  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.look import wait_until_ready  # noqa: PLC0415 - for a task only
 
-        return self.run_flow(flows.wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus, paid)))
+        return self.run_flow(wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus, paid)))
 
     def defer_until_ready(
         self,
@@ -106,10 +115,10 @@ class ReadyWaitingOperator(TogetherOperator):
 
     def _wait(self, cluster_id: str, num_gpus: int | None, paid: Reservation | None) -> ReadyWait:
         """Begin a wait, with what the parameters were rendered to."""
-        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a task only
 
         now = self.hook.client.now()
-        return polling.ReadyWait(
+        return ReadyWait(
             cluster_id,
             started=now,
             deadline=_begin(now, paid) + seconds_of("timeout", self.timeout),

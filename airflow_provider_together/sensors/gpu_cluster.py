@@ -1,7 +1,7 @@
 """
 The sensor that waits until a cluster is READY, so that training tasks can run after it.
 
-One poke is one look of :mod:`airflow_provider_together.api.polling`, which alone decides what it means.
+One poke is one look of :mod:`airflow_provider_together.waiting`, which alone decides what it means.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
-from airflow_provider_together.api.verdict import REACTIONS, Reaction, Verdict
-from airflow_provider_together.compat import (
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
+from airflow_provider_together.runtime.compat import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     state_store,
 )
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.deferral import Outcome, defer, look_of
-from airflow_provider_together.hooks.failures import task_failures
-from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.operators.mapping import CheckedOperator
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.deferral import Outcome, defer, look_of
+from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.mapping import CheckedOperator
+from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
     IDENTIFIER,
@@ -37,12 +36,13 @@ from airflow_provider_together.parameters import (
     one_of,
     optional,
 )
+from airflow_provider_together.waiting.verdict import REACTIONS, Reaction, Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
 
     from airflow_provider_together.api.call import Note
-    from airflow_provider_together.api.polling import ReadyWait
+    from airflow_provider_together.waiting.ready import ReadyWait
 
 #: Key under which the last look is remembered between pokes that run in different processes.
 _MEMORY = "together_wait"
@@ -118,13 +118,14 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:
         """Look once."""
-        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.look import look_once  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a task only
 
         store = state_store(context)
         with task_failures():
             client = self.hook.client
             if self._wait is None:
-                self._wait = polling.ReadyWait(  # without a deadline: in the worker the sensor's own timeout ends it
+                self._wait = ReadyWait(  # without a deadline: in the worker the sensor's own timeout ends it
                     self.cluster_id,
                     started=client.now(),
                     poll_interval=self.poke_interval,
@@ -132,7 +133,7 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
                     on_paused=self.on_paused,
                 )
                 self._wait.recall(store.get(_MEMORY, {}))
-            look = client.run(flows.look_once(client.dialect, self._wait), note=self._log_note)
+            look = client.run(look_once(client.dialect, self._wait), note=self._log_note)
         if self.reschedule:
             store.set(_MEMORY, self._wait.memory())
         return self._is_ready(Outcome(self.cluster_id, look.verdict, look.word, look.error))

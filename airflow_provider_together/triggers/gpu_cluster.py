@@ -2,7 +2,7 @@
 Waiting for a cluster in the triggerer, together with everybody else who waits there on the same connection.
 
 The trigger carries an id and settings, never a secret; it fires one event of ids and status words. What a
-look means is in :mod:`airflow_provider_together.api.polling`. Its deadline is a point in time inside it:
+look means is in :mod:`airflow_provider_together.waiting`. Its deadline is a point in time inside it:
 Airflow's own deferral timeout would end the task without giving it a chance to delete the cluster.
 """
 
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.api.verdict import REACTIONS, Reaction, Verdict
 from airflow_provider_together.exceptions import TogetherError
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.parameters import (
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.ended_task import ToldWhenKilled, undo_if_over
+from airflow_provider_together.runtime.parameters import (
     AMOUNT,
     DURATION,
     FLAG,
@@ -30,10 +29,13 @@ from airflow_provider_together.parameters import (
     one_of,
     optional,
 )
+from airflow_provider_together.waiting.verdict import REACTIONS, Reaction, Verdict
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.call import Note
-    from airflow_provider_together.api.polling import GoneWait, Look, ReadyWait
+    from airflow_provider_together.waiting.gone import GoneWait
+    from airflow_provider_together.waiting.patience import Look
+    from airflow_provider_together.waiting.ready import ReadyWait
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
     Waits for one cluster and fires exactly one event: ``{"cluster_id", "verdict", "status", "error"}``.
 
-    ``verdict`` is one of the words of :class:`~airflow_provider_together.api.verdict.Verdict`, ``status`` the
+    ``verdict`` is one of the words of :class:`~airflow_provider_together.waiting.verdict.Verdict`, ``status`` the
     raw word of Together that it rests on, ``error`` what Together answered last instead of doing what was asked for.
 
     :param cluster_id: id of the cluster.
@@ -57,9 +59,9 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     :param wait_for: ``ready``, or ``gone`` for a cluster that was asked to go.
     :param started: when the wait began, in epoch seconds, for the log.
     :param end_time: when it ends without a verdict, in epoch seconds; None for never.
-    :param on_degraded: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
-    :param on_paused: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
-    :param num_gpus: see :class:`~airflow_provider_together.api.polling.ReadyWait`.
+    :param on_degraded: see :class:`~airflow_provider_together.waiting.ready.ReadyWait`.
+    :param on_paused: see :class:`~airflow_provider_together.waiting.ready.ReadyWait`.
+    :param num_gpus: see :class:`~airflow_provider_together.waiting.ready.ReadyWait`.
     :param delete_on_kill: whether to delete the cluster when a user ends the task that waits.
     :raises SpecError: if one of them is wrong.
     """
@@ -125,7 +127,7 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
         from airflow_provider_together.api.client import shared_async_client  # noqa: PLC0415 - for a triggerer only
-        from airflow_provider_together.api.poller import watch  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.waiting.shared_poll import watch  # noqa: PLC0415 - for a triggerer only
 
         # Without the hook, which thousands who wait would keep.
         async with shared_async_client(await TogetherHook(self.together_conn_id).asettings()) as client:
@@ -140,14 +142,15 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
             await undo_if_over(self, self._delete, what=f"Cluster {self.cluster_id}")
 
     async def _delete(self) -> None:
-        from airflow_provider_together.api import flows, polling  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.lifecycle.delete import delete_and_prove  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a triggerer only
 
         log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
         async with TogetherHook(self.together_conn_id).async_client() as client:
             now = client.now()
-            wait = polling.GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
+            wait = GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
             try:
-                look = await client.run(flows.delete_and_prove(client.dialect, wait))
+                look = await client.run(delete_and_prove(client.dialect, wait))
             except TogetherError:
                 log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
                 return
@@ -156,15 +159,14 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
             log.warning("Deletion of cluster %s was requested, but it is not gone yet (%s).", self.cluster_id, why)
 
     def _wait(self, started: float) -> GoneWait | ReadyWait:
-        from airflow_provider_together.api import polling  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a triggerer only
+        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a triggerer only
 
         if self.wait_for == "gone":
-            wait = polling.GoneWait(
-                self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval
-            )
+            wait = GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
             wait.accept()  # who defers to this trigger has seen the deletion accepted
             return wait
-        return polling.ReadyWait(
+        return ReadyWait(
             self.cluster_id,
             started=started,
             deadline=self.end_time,

@@ -2,7 +2,7 @@
 Waiting in the triggerer for what runs on a GPU cluster's Kubernetes: a pod, or a job of several nodes.
 
 The triggers carry ids and settings. The kubeconfig is fetched by the cluster's id where it is needed, and is in no
-row of the database. What a look at a job means is in :mod:`airflow_provider_together.training.job_state`.
+row of the database. What a look at a job means is in :mod:`airflow_provider_together.jobs.kubernetes.state`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_together.api.call import Note
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
 from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook
-from airflow_provider_together.hooks.kubernetes_driver import AsyncKubernetesDriver
-from airflow_provider_together.parameters import (
+from airflow_provider_together.jobs.kubernetes.flows import JobWatch, LogLines, remove_job, watch_job
+from airflow_provider_together.jobs.kubernetes.state import JobState, JobVerdict, Terms
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.ended_task import ToldWhenKilled, undo_if_over
+from airflow_provider_together.runtime.kubernetes_driver import AsyncKubernetesDriver
+from airflow_provider_together.runtime.parameters import (
     AMOUNT,
     DURATION,
     FLAG,
@@ -30,8 +32,6 @@ from airflow_provider_together.parameters import (
     Kind,
     optional,
 )
-from airflow_provider_together.training.job_flows import JobWatch, LogLines, remove_job, watch_job
-from airflow_provider_together.training.job_state import JobState, JobVerdict, Terms
 
 log = logging.getLogger(__name__)
 

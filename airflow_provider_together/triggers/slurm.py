@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.hooks.connection_form import DEFAULT_CONNECTION
-from airflow_provider_together.hooks.ended_task import ToldWhenKilled, undo_if_over
-from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook, is_cluster_gone
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.parameters import (
+from airflow_provider_together.jobs.slurm.job import Ending, JobWait, Lines, SlurmJob
+from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
+from airflow_provider_together.runtime.ended_task import ToldWhenKilled, undo_if_over
+from airflow_provider_together.runtime.login_host import Address
+from airflow_provider_together.runtime.parameters import (
     AMOUNT,
     DURATION,
     FLAG,
@@ -29,7 +30,6 @@ from airflow_provider_together.parameters import (
     Kind,
     number_between,
 )
-from airflow_provider_together.training.slurm import Ending, JobWait, Lines, SlurmJob
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ class GPUClusterSlurmTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     ``state`` is Slurm's final state, or one of the words of ours beside them.
 
     :param cluster_id: id of the cluster at Together.
-    :param address: the login host, see :class:`~airflow_provider_together.hooks.login_host.Address`.
-    :param digest: see :class:`~airflow_provider_together.training.slurm.SlurmJob`.
-    :param attempt: see :class:`~airflow_provider_together.training.slurm.SlurmJob`.
+    :param address: the login host, see :class:`~airflow_provider_together.runtime.login_host.Address`.
+    :param digest: see :class:`~airflow_provider_together.jobs.slurm.job.SlurmJob`.
+    :param attempt: see :class:`~airflow_provider_together.jobs.slurm.job.SlurmJob`.
     :param job_id: the job's id.
     :param together_conn_id: connection to ask whether the cluster is there, if its login host is silent.
     :param poll_interval: seconds between two looks.

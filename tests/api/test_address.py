@@ -7,7 +7,7 @@ import pytest
 from airflow_provider_together.api.address import address_of
 from airflow_provider_together.api.dialects import DIALECTS
 from airflow_provider_together.exceptions import ConfigurationError
-from tests.api.support import all_calls
+from tests.support.engine import all_calls
 
 OLDER = ("https://manager.cloud.together.ai", "tcloud")
 CURRENT = ("https://api.together.ai", "compute")

@@ -34,7 +34,7 @@ from airflow_provider_together.exceptions import (
     ServerError,
     TogetherError,
 )
-from tests.api.support import CANARY_KEY, FIXED, TRANSPORT_ERRORS, answer_with, call_with, json_values, settings_with
+from tests.support.engine import CANARY_KEY, FIXED, TRANSPORT_ERRORS, answer_with, call_with, json_values, settings_with
 
 NOW = datetime(2026, 1, 31, 15, 30, tzinfo=UTC)
 SETTINGS = settings_with(label="connection 'gpu'")

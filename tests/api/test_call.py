@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from airflow_provider_together.api.call import Call, Flow, Note, Pause, quoted
 from airflow_provider_together.exceptions import SpecError
-from tests.api.driving import Script
-from tests.api.support import FIXED, call_with
+from tests.support.driving import Script
+from tests.support.engine import FIXED, call_with
 
 
 def test_a_call_for_somebody_who_polls_is_sent_once_and_else_the_same() -> None:

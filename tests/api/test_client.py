@@ -22,8 +22,6 @@ from airflow_provider_together.api.client import (
     Clock,
 )
 from airflow_provider_together.api.dialects import Dialect
-from airflow_provider_together.api.flows import create_or_adopt
-from airflow_provider_together.api.identity import Creation, Identity, Recall, Record
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     ConfigurationError,
@@ -34,8 +32,10 @@ from airflow_provider_together.exceptions import (
     ServerError,
     TogetherError,
 )
-from tests.api.driving import Driving
-from tests.api.support import CANARY_KEY, all_calls, call_with, reply_json, settings_with, spec_with
+from airflow_provider_together.lifecycle.create import create_or_adopt
+from airflow_provider_together.lifecycle.owner import Creation, Identity, Recall, Record
+from tests.support.driving import Driving
+from tests.support.engine import CANARY_KEY, all_calls, call_with, reply_json, settings_with, spec_with
 
 READY = reply_json({"cluster_id": "c-1", "status": "Ready"})
 

@@ -20,9 +20,9 @@ from airflow_provider_together.api.client import (
     shared_async_client,
     shared_client,
 )
-from tests.api.driving import Driving
-from tests.api.loopback import Connection, Server, serving
-from tests.api.support import call_with, settings_with
+from tests.support.driving import Driving
+from tests.support.engine import call_with, settings_with
+from tests.support.loopback import Connection, Server, serving
 
 
 def local(server: Server, **changes: Any) -> Any:

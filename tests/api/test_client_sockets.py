@@ -26,9 +26,9 @@ from airflow_provider_together.exceptions import (
     OutcomeUnknownError,
     RequestRefusedError,
 )
-from tests.api.driving import Driving
-from tests.api.loopback import Connection, Server, answer_ready, serving, tunnel_to, unused_port
-from tests.api.support import CANARY_KEY, call_with, dialect_named, settings_with, spec_with
+from tests.support.driving import Driving
+from tests.support.engine import CANARY_KEY, call_with, dialect_named, settings_with, spec_with
+from tests.support.loopback import Connection, Server, answer_ready, serving, tunnel_to, unused_port
 
 # Seconds, of connecting too: beside busier processes a fifth of one was not enough, and a create that was never sent is
 # another matter than one whose outcome is unknown.

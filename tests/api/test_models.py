@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from airflow_provider_together.api.models import Cluster, Node, Region, SharedVolume, decode_kubeconfig
 from airflow_provider_together.api.phase import Phase
-from tests.api.support import CANARY_KUBECONFIG, cluster_with
+from tests.support.engine import CANARY_KUBECONFIG, cluster_with
 
 ENCODED_KUBECONFIG = base64.b64encode(CANARY_KUBECONFIG.encode()).decode()
 

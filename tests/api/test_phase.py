@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_together.api import phase
 from airflow_provider_together.api.phase import Phase, failure_word, phase_of
-from tests.api.support import FIXED
+from tests.support.engine import FIXED
 
 OLDER_WORDS = {
     "UNKNOWN_STATUS": Phase.PENDING,

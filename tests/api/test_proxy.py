@@ -13,7 +13,7 @@ from airflow_provider_together.api import proxy as proxy_module
 from airflow_provider_together.api.client import Client
 from airflow_provider_together.api.proxy import is_excepted, proxy_for
 from airflow_provider_together.exceptions import ConfigurationError
-from tests.api.support import FIXED, settings_with
+from tests.support.engine import FIXED, settings_with
 
 TLS = ssl.create_default_context()
 SECRET = "pa55-canary"

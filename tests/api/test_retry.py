@@ -42,7 +42,7 @@ from airflow_provider_together.exceptions import (
     ServerError,
     TogetherError,
 )
-from tests.api.support import FIXED, TRANSPORT_ERRORS, answer_with, call_with, settings_with, subclasses_of
+from tests.support.engine import FIXED, TRANSPORT_ERRORS, answer_with, call_with, settings_with, subclasses_of
 
 SETTINGS = settings_with(retries=2)
 Happening = httpx.HTTPError | HTTPAnswer

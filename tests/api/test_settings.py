@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from airflow_provider_together.api.client import Client
 from airflow_provider_together.api.settings import Settings, is_loopback, normal_api_key, normal_base_url
 from airflow_provider_together.exceptions import ConfigurationError
-from tests.api.support import CANARY_KEY, FIXED, settings_with
+from tests.support.engine import CANARY_KEY, FIXED, settings_with
 
 DEFAULT = "https://default.invalid"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_together.api import specs
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, SharedVolumeSpec, SharedVolumeUpdate, Spec
 from airflow_provider_together.exceptions import SpecError
-from tests.api.support import FIXED, SPEC_FIELDS, json_values, spec_with
+from tests.support.engine import FIXED, SPEC_FIELDS, json_values, spec_with
 
 KINDS: list[type[Spec]] = [ClusterSpec, ClusterUpdate, SharedVolumeSpec, SharedVolumeUpdate]
 ALL_FIELDS = sorted({name for kind in KINDS for name in kind.model_fields})

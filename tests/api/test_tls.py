@@ -15,9 +15,9 @@ from airflow_provider_together.api import tls as tls_module
 from airflow_provider_together.api.settings import UNVERIFIED
 from airflow_provider_together.api.tls import tls_context
 from airflow_provider_together.exceptions import ConfigurationError, NotSentError
-from tests.api.driving import Driving
-from tests.api.loopback import Server, answer_ready, serving
-from tests.api.support import call_with, settings_with
+from tests.support.driving import Driving
+from tests.support.engine import call_with, settings_with
+from tests.support.loopback import Server, answer_ready, serving
 
 VARIABLES = ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"]
 

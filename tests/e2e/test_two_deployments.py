@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.demo.airflow_api import AirflowAPIError, Run
 from airflow_provider_together.demo.airflow_stack import AirflowStack
 from airflow_provider_together.emulator import Emulator
+from airflow_provider_together.lifecycle.name import ClusterName
 
 pytestmark = pytest.mark.e2e
 

@@ -7,10 +7,10 @@ its end, lists have caught up, and whoever still needs a cluster has been tried 
 
 from __future__ import annotations
 
-from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.emulator.lifecycle import Phase
 from airflow_provider_together.emulator.model import Cluster
 from airflow_provider_together.exceptions import NameTakenError
+from airflow_provider_together.lifecycle.name import ClusterName
 from tests.histories.moves import LONGEST_LAG
 from tests.histories.scene import DEPLOYMENTS, Scene, Task
 

@@ -14,14 +14,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from airflow_provider_together.api.call import Flow, Note
-from airflow_provider_together.api.flows import VISIBILITY_SECONDS, IfExists, create_or_adopt, delete_and_prove
-from airflow_provider_together.api.identity import Creation, Identity, Recall
-from airflow_provider_together.api.naming import ClusterName, Owner
-from airflow_provider_together.api.polling import GoneWait, Look
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.api.sweep import AskOwner, Finding, Standing, sweep
-from airflow_provider_together.hooks.registry import Entry, Registry
-from airflow_provider_together.operators.memory import OwnerMemory
+from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists, create_or_adopt
+from airflow_provider_together.lifecycle.delete import delete_and_prove
+from airflow_provider_together.lifecycle.name import ClusterName, Owner
+from airflow_provider_together.lifecycle.orphans import AskOwner, Finding, Standing, sweep
+from airflow_provider_together.lifecycle.owner import Creation, Identity, Recall
+from airflow_provider_together.runtime.memory import OwnerMemory
+from airflow_provider_together.runtime.registry import Entry, Registry
+from airflow_provider_together.waiting.gone import GoneWait
+from airflow_provider_together.waiting.patience import Look
 from tests.histories.cloud import EPOCH, GPU_TYPE, REGION, Cloud
 from tests.histories.process import Process
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from hypothesis import Phase, settings
 
 from airflow_provider_together.emulator.faults import Fault
-from tests.api.support import FIXED
 from tests.histories.moves import Move
 from tests.histories.rules import check_always
 from tests.histories.scene import MemoryKind, Scene
+from tests.support.engine import FIXED
 
 #: Set it to run so many histories of each kind, other ones each time.
 _COUNT = os.environ.get("HISTORIES")

@@ -10,11 +10,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from tests.api.support import BOTH
 from tests.histories.moves import LONGEST_LAG, Move, histories, peaceful, races
 from tests.histories.rules import check_posts, check_race, come_to_rest
 from tests.histories.scene import MEMORIES, MemoryKind
 from tests.histories.telling import many, tell
+from tests.support.engine import BOTH
 
 pytestmark = pytest.mark.parametrize("dialect", BOTH)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 
 from airflow_provider_together.emulator.faults import Fault
-from tests.api.support import BOTH
 from tests.histories.moves import (
     LONGEST_LAG,
     Clear,
@@ -28,6 +27,7 @@ from tests.histories.moves import (
 from tests.histories.rules import check_always, check_none_left, check_one_post, check_race, come_to_rest
 from tests.histories.scene import DOUBLE, FIRST, MEMORIES, NAMED, NEIGHBOUR, TAKEN_NAME, MemoryKind, Scene
 from tests.histories.telling import tell
+from tests.support.engine import BOTH
 
 #: The list is late, as late as it may be; it shows nothing at all.
 LAG = Trouble(Fault(route="list_clusters", kind="lag_list", times=None, seconds=LONGEST_LAG))

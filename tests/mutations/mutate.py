@@ -27,11 +27,13 @@ _COPIED = (
     "tests/__init__.py",
     "tests/api",
     "tests/conftest.py",
-    "tests/dag_runs.py",
     "tests/histories",
+    "tests/jobs",
+    "tests/lifecycle",
     "tests/provider",
-    "tests/training",
+    "tests/support",
     "tests/truth",
+    "tests/waiting",
     "pyproject.toml",
 )
 #: Seconds a named file or test after which a run is given up: without a safeguard a flow may never end.

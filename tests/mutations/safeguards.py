@@ -10,42 +10,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KNOWN = "tests/histories/test_known_histories.py"
-FLOWS = "tests/api/test_flows.py"
-RACING = "tests/api/test_flows_racing.py"
-WAITING = "tests/api/test_flows_waiting.py"
-POLLING = "tests/api/test_polling.py"
-SWEEP = "tests/api/test_sweep.py"
-NAMING = "tests/api/test_naming.py"
+CREATE = "tests/lifecycle/test_create.py"
+ADOPTION = "tests/lifecycle/test_adoption.py"
+DELETE = "tests/lifecycle/test_delete.py"
+WAITS = "tests/waiting/test_waits.py"
+ORPHANS = "tests/lifecycle/test_orphans.py"
+NAME = "tests/lifecycle/test_name.py"
 RETRY = "tests/api/test_retry.py"
 TCLOUD = "tests/api/dialects/test_tcloud.py"
-ROUNDS = "tests/api/test_rounds.py"
+ROUNDS = "tests/waiting/test_rounds.py"
 ANSWER = "tests/api/test_answer.py"
 DIALECT_TESTS = "tests/api/dialects/test_dialects.py"
-POLLER = "tests/api/test_poller.py"
-FINDING = "tests/api/test_flows_finding.py"
+SHARED_POLL = "tests/waiting/test_shared_poll.py"
+LOOKING = "tests/lifecycle/test_looking.py"
 WIRING = "tests/provider/test_task_group_wiring.py"
 SURROUNDINGS = "tests/provider/test_surroundings.py"
-JOB_FLOWS = "tests/training/test_job_flows.py"
-POD_FLOWS = "tests/training/test_pod_flows.py"
+JOB_FLOWS = "tests/jobs/test_job_flows.py"
+POD_FLOWS = "tests/jobs/test_pod_flows.py"
 PODS_LEFT = "tests/provider/kubernetes/test_pods_left.py"
 KUBERNETES_HOOK = "tests/provider/kubernetes/test_hook.py"
-KUBERNETES_API = "tests/training/test_kubernetes_api.py"
-JOB_STATE = "tests/training/test_job_state.py"
-NODES = "tests/training/test_nodes.py"
-MANIFESTS = "tests/training/test_manifests.py"
-SLURM = "tests/training/test_slurm.py"
+KUBERNETES_API = "tests/jobs/test_kubernetes_api.py"
+JOB_STATE = "tests/jobs/test_job_state.py"
+NODES = "tests/jobs/test_nodes.py"
+MANIFESTS = "tests/jobs/test_manifests.py"
+SLURM = "tests/jobs/test_slurm.py"
 ADDRESS = "tests/api/test_address.py"
 CONNECTION = "tests/provider/test_connection.py"
 PROXY = "tests/api/test_proxy.py"
 SETTINGS = "tests/api/test_settings.py"
 SOCKETS = "tests/api/test_client_sockets.py"
 TLS = "tests/api/test_tls.py"
-RESERVATION = "tests/api/test_reservation.py"
+RESERVATION = "tests/lifecycle/test_reservation.py"
 DELETION = "tests/provider/test_deletion.py"
 RETURN_VALUE = "tests/provider/test_return_value.py"
 RESERVATIONS = "tests/provider/test_reservations.py"
 TASK_LOG = "tests/provider/test_task_log.py"
-DIAGNOSIS = "tests/training/test_diagnosis.py"
+DIAGNOSIS = "tests/jobs/test_diagnosis.py"
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ SAFEGUARDS = [
     # --- one ---
     Safeguard(
         "a create looks before it asks",
-        "api/flows.py",
+        "lifecycle/create.py",
         "found = yield from find_cluster(dialect, name, identity, heal=heal)",
         "found = None",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "the intent is recorded before the POST",
-        "api/flows.py",
+        "lifecycle/create.py",
         '    yield Intent(f"Asking for {_wanted(spec)}.", name, identity.reservation)\n',
         "",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "a POST whose outcome is unknown is not repeated",
@@ -99,115 +99,115 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "after an unknown outcome its effect is looked for",
-        "api/flows.py",
+        "lifecycle/create.py",
         "        made = yield from look_for_effect(dialect, name, identity, error, visibility)\n",
         "        raise\n",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "after an unknown outcome it is looked for as long as a list may lag",
-        "api/adoption.py",
+        "lifecycle/looking.py",
         "    while sum(pauses) < seconds:\n",
         "    while not pauses:\n",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "a try that follows a killed one looks longer before it asks",
-        "api/flows.py",
+        "lifecycle/create.py",
         "if found is None and record.has_open_request:",
         "if False:",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "a list that misses the recorded cluster is not believed",
-        "api/flows.py",
+        "lifecycle/create.py",
         "        found = yield from recorded_cluster(dialect, record, identity, visibility)\n",
         "        found = None\n",
-        (RACING, KNOWN),
+        (ADOPTION, KNOWN),
     ),
     Safeguard(
         "an intent leaves the recorded cluster on record",
-        "api/identity.py",
+        "lifecycle/owner.py",
         "begun = replace(self, cluster_name=note.cluster_name, has_open_request=True)",
         "begun = Record(note.cluster_name, has_open_request=True)",
         (KNOWN,),
     ),
     Safeguard(
         "a cluster that another try has recorded goes before one's own",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "    if record.cluster_id in {made.cluster_id, past_id}:\n",
         "    if record:\n",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "after its POST a try looks for a second cluster",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "        if any(c.cluster_id != made.cluster_id for c in alive):\n",
         "        if not alive and not made:\n",
-        (RACING, KNOWN),
+        (ADOPTION, KNOWN),
     ),
     Safeguard(
         "of several the one on record is kept",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "return (cluster.cluster_id != record.cluster_id, _created(cluster),",
         "return (False, _created(cluster),",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "a cluster that is given way to is seen alive first",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "    if not (yield from is_alive(dialect, rival)):\n        return None\n",
         "",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "nothing is given back for a cluster that is not seen alive",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "        if not (yield from is_alive(dialect, kept)):\n            continue\n",
         "",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "an adopted cluster that was given back meanwhile is not returned",
-        "api/flows.py",
+        "lifecycle/create.py",
         "return creation if (yield from is_alive(dialect, found)) else None",
         "return creation",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "of two tries for a user's own name one gives way",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "        return made if rival is None else (yield from _give_way(dialect, made, rival, identity))\n",
         "        return made\n",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "the deletion of a cluster that lives on is requested again",
-        "api/polling.py",
+        "waiting/gone.py",
         "        return replace(look, is_unheard=True)\n",
         "        return look\n",
-        (WAITING, POLLING, KNOWN, ROUNDS),
+        (DELETE, WAITS, KNOWN, ROUNDS),
     ),
     Safeguard(
         "of several the oldest is kept",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "record.cluster_id, _created(cluster), cluster.cluster_name,",
         "record.cluster_id, -_created(cluster), cluster.cluster_name,",
-        (FLOWS,),
+        (CREATE,),
     ),
     Safeguard(
         "of several all but one are deleted",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "        for cluster in surplus:\n",
         "        for cluster in surplus[:0]:\n",
-        (RACING, KNOWN),
+        (ADOPTION, KNOWN),
     ),
     Safeguard(
         "one that has failed is not adopted",
         "api/phase.py",
         "_ALIVE = frozenset({Phase.PENDING,",
         "_ALIVE = frozenset({Phase.FAILED, Phase.PENDING,",
-        (RACING, KNOWN),
+        (ADOPTION, KNOWN),
     ),
     Safeguard(
         "one that is being deleted is not adopted",
@@ -218,153 +218,153 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "one that differs from the spec is refused",
-        "api/flows.py",
+        "lifecycle/create.py",
         "if has and wants and has != wants]",
         "if has and wants and has != has]",
-        (FLOWS,),
+        (CREATE,),
     ),
     # --- not ours, not touched ---
     Safeguard(
         "another Airflow's cluster of the same task is not ours",
-        "api/naming.py",
+        "lifecycle/name.py",
         "return self.deployment == owner.deployment and self.owner_digest == owner.digest",
         "return self.owner_digest == owner.digest",
-        (FLOWS, NAMING, KNOWN),
+        (CREATE, NAME, KNOWN),
     ),
     Safeguard(
         "another owner's cluster is not ours",
-        "api/naming.py",
+        "lifecycle/name.py",
         "return self.deployment == owner.deployment and self.owner_digest == owner.digest",
         "return self.deployment == owner.deployment",
-        (NAMING, KNOWN),
+        (NAME, KNOWN),
     ),
     Safeguard(
         "a name that is nearly ours is not ours",
-        "api/naming.py",
+        "lifecycle/name.py",
         "return parsed if str(parsed) == text and len(text) <= LONGEST_NAME else None",
         "return parsed",
-        (NAMING,),
+        (NAME,),
     ),
     Safeguard(
         "a user's own name is taken exactly",
-        "api/identity.py",
+        "lifecycle/owner.py",
         "return name == cluster_name\n",
         "return name.strip().lower() == cluster_name\n",
         (KNOWN,),
     ),
     Safeguard(
         "a live cluster of a user's own name is a stranger's unless it is on record",
-        "api/identity.py",
+        "lifecycle/owner.py",
         "return self.owner is not None or record.proves(cluster)",
         "return True",
-        (FLOWS, KNOWN),
+        (CREATE, KNOWN),
     ),
     Safeguard(
         "a name that was on record once is no proof",
-        "api/identity.py",
+        "lifecycle/owner.py",
         "is_asked_for = self.has_open_request and ",
         "is_asked_for = ",
         (KNOWN,),
     ),
     Safeguard(
         "a stranger's cluster that was adopted stays a stranger's",
-        "api/flows.py",
+        "lifecycle/create.py",
         "    return Creation(cluster, is_ours=is_ours)",
         "    return Creation(cluster, is_ours=True)",
-        (FLOWS,),
+        (CREATE,),
     ),
     Safeguard(
         "a create gives back the expired of its own Airflow only",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "is_healed = parsed is not None and parsed.deployment == heal",
         "is_healed = parsed is not None",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "the sweep spares what is no name of an Airflow's",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "    if name.deployment != deployment and standing is None:\n",
         "    if False:\n",
-        (SWEEP, KNOWN),
+        (ORPHANS, KNOWN),
     ),
     Safeguard(
         "the sweep spares what nobody knows anything about",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         '    if standing is None:\n        return ""\n',
         '    if standing is None:\n        return "nobody knows it"\n',
-        (SWEEP,),
+        (ORPHANS,),
     ),
     Safeguard(
         "the sweep asks once more before it deletes",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "    finding = yield from judgement\n",
         "",
-        (SWEEP,),
+        (ORPHANS,),
     ),
     Safeguard(
         "the sweep takes a second cluster only if the recorded one lives",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "others = {other.cluster_id for other in present if other.phase.is_alive and other is not cluster}",
         "others = {standing.recorded_id} - {cluster.cluster_id}",
-        (SWEEP,),
+        (ORPHANS,),
     ),
     # --- none left ---
     Safeguard(
         "a create gives back what is past its end of life",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         'yield from _give_back(dialect, cluster, why="its end of life has passed")',
         "continue",
-        (RACING, KNOWN),
+        (ADOPTION, KNOWN),
     ),
     Safeguard(
         "one of ours that has failed is given back",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "        elif is_ours and not cluster.phase.is_alive:\n",
         "        elif False:\n",
-        (RACING,),
+        (ADOPTION,),
     ),
     Safeguard(
         "the end of life is judged",
-        "api/naming.py",
+        "lifecycle/name.py",
         "return self.end_of_life is not None and self.end_of_life.timestamp() <= now",
         "return False",
-        (RACING, SWEEP, KNOWN),
+        (ADOPTION, ORPHANS, KNOWN),
     ),
     Safeguard(
         "the sweep deletes what its owner needs no more",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "    if standing.is_over:\n",
         "    if False:\n",
-        (SWEEP, KNOWN),
+        (ORPHANS, KNOWN),
     ),
     Safeguard(
         "a delete is asked for until it is accepted",
-        "api/flows.py",
+        "lifecycle/delete.py",
         "        look = wait.on_error(error, now=(yield from Pause(0)))\n"
         "        if look.news:\n            yield Note(look.news)\n        return look\n    wait.accept()",
         "        return Look(Verdict.REFUSED, word=str(error))\n    wait.accept()",
-        (WAITING,),
+        (DELETE,),
     ),
     Safeguard(
         "404 to the deletion of one of ours is a success",
-        "api/flows.py",
+        "lifecycle/delete.py",
         '    except NotFoundError:\n        yield Note(f"Together knows no',
         '    except KeyError:\n        yield Note(f"Together knows no',
-        (WAITING,),
+        (DELETE,),
     ),
     Safeguard(
         "the end is proved by the list, too",
-        "api/flows.py",
+        "lifecycle/delete.py",
         "if not is_hidden and all(cluster.cluster_id != wait.cluster_id for cluster in clusters):",
         "if True:",
-        (WAITING,),
+        (DELETE,),
     ),
     Safeguard(
         "no list proves nothing",
-        "api/flows.py",
+        "lifecycle/delete.py",
         "            except NotFoundError:  # no list at all, which proves nothing\n",
         "            except NotFoundError:\n                return look\n",
-        (WAITING,),
+        (DELETE,),
     ),
     Safeguard(
         "an entry that cannot be read is told by its name",
@@ -376,124 +376,124 @@ SAFEGUARDS = [
     # --- patience ---
     Safeguard(
         "one 404 is no end of a wait",
-        "api/polling.py",
+        "waiting/patience.py",
         "if now - self._absent_since >= self._absence_seconds:",
         "if True:",
-        (POLLING, WAITING),
+        (WAITS, DELETE),
     ),
     Safeguard(
         "only a refusal that lasts ends a wait",
-        "api/polling.py",
+        "waiting/patience.py",
         "if now - self._refused_since >= min(REFUSAL_SECONDS, 20 * self.poll_interval):",
         "if True:",
-        (POLLING,),
+        (WAITS,),
     ),
     Safeguard(
         "a passing fault never ends a wait",
-        "api/polling.py",
+        "waiting/patience.py",
         "        else:\n            self._refused_since = None\n        delay =",
         "        else:\n            return Look(Verdict.FAILED, word=self.last_word)\n        delay =",
-        (POLLING, WAITING),
+        (WAITS, DELETE),
     ),
     Safeguard(
         "an unknown status word is waited through",
         "api/phase.py",
         "        return Phase.PENDING\n    return phase\n",
         "        return Phase.FAILED\n    return phase\n",
-        ("tests/api/test_phase.py", FLOWS),
+        ("tests/api/test_phase.py", CREATE),
     ),
     # --- all who wait, by one poller ---
     Safeguard(
         "a cluster that a list does not show is asked for by itself",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "                self._unlisted.set(cluster_id, now)\n            for",
         "                pass\n            for",
         (ROUNDS,),
     ),
     Safeguard(
         "whoever waits for the end of a cluster hears of it when no list shows it either",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "isinstance(waiter.wait, GoneWait) and waiter.is_listed is not False:",
         "waiter is None:",
         (ROUNDS,),
     ),
     Safeguard(
         "a server that asks for patience gets it from all",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "        earliest = self._silent_until\n",
         "        earliest = -math.inf\n",
         (ROUNDS,),
     ),
     Safeguard(
         "a list without a path says nothing of any cluster",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "        if isinstance(error, NotFoundError):  # says nothing of any cluster\n",
         "        if error is None:\n",
         (ROUNDS,),
     ),
     Safeguard(
         "a list that everybody else knows is read for those who are new",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "        self.fingerprint = None  # which he does not know\n",
         "",
         (ROUNDS,),
     ),
     Safeguard(
         "whoever was told of a failure hears when it is over",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "            waiter.sight = None  # so that his wait is told also when he sees the same again\n",
         "",
         (ROUNDS,),
     ),
     Safeguard(
         "each wait keeps its own deadline",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "            self._alarms.set(waiter, waiter.wait.alarm)\n",
         "            pass\n",
         (ROUNDS,),
     ),
     Safeguard(
         "one cluster that cannot be asked for does not blind the others",
-        "api/rounds.py",
+        "waiting/rounds.py",
         "asked if self._failures == 1 else self._everybody()",
         "self._everybody()",
         (ROUNDS,),
     ),
     Safeguard(
         "nobody is told of another one's cluster, nor in his log",
-        "api/poller.py",
+        "waiting/shared_poll.py",
         ", context=contextvars.Context())",
         ")",
-        (POLLER,),
+        (SHARED_POLL,),
     ),
     Safeguard(
         "the client outlives the poller",
-        "api/poller.py",
+        "waiting/shared_poll.py",
         "            await asyncio.wait({task})  # the client may be closed after this\n",
         "",
-        (POLLER,),
+        (SHARED_POLL,),
     ),
     # --- the block ---
     Safeguard(
         "delete finds nobody else's clusters",
-        "api/flows.py",
+        "lifecycle/looking.py",
         "    return name is not None and name.is_of(owner)\n",
         "    return name is not None\n",
-        (FINDING,),
+        (LOOKING,),
     ),
     Safeguard(
         "delete looks for what a create has asked for without an answer",
-        "api/flows.py",
+        "lifecycle/looking.py",
         "if made is None and record.has_open_request:",
         "if False:",
-        (FINDING,),
+        (LOOKING,),
     ),
     Safeguard(
         "delete goes by what was recorded where the list lags",
-        "api/flows.py",
+        "lifecycle/looking.py",
         "    if record.cluster_id and all(",
         "    if False and all(",
-        (FINDING,),
+        (LOOKING,),
     ),
     Safeguard(
         "delete runs though create has failed",
@@ -554,63 +554,63 @@ SAFEGUARDS = [
     # --- training ---
     Safeguard(
         "a job of somebody else is never adopted",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         'if (metadata.get("labels") or {}).get(OWNER_LABEL) != spec.owner:',
         "if not metadata:",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "an outcome that a task has had is not taken again",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "    if TAKEN_ANNOTATION in marks:\n",
         "    if not metadata:\n",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "a removal spares a later job of that name",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "yield from kubernetes_api.delete_job(namespace, name, uid=uid)",
         "yield from kubernetes_api.delete_job(namespace, name)",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "a conflict over what is there passes",
-        "training/kubernetes_api.py",
+        "jobs/kubernetes/api.py",
         ' or (status == _CONFLICT and call.method != "POST")',
         "",
         (KUBERNETES_API,),
     ),
     Safeguard(
         "a conflict does not end a removal whose job is still there",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "        return False\n    return True\n",
         "        return True\n    return True\n",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "no fault of Kubernetes ends the wait for a job",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "except (TransientError, PermanentError) as error:",
         "except PermanentError as error:",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "a job whose nodes are too small is not made",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         '            yield from _check_nodes(spec, manifest["spec"]["template"]["spec"])\n',
         "",
         (JOB_FLOWS,),
     ),
     Safeguard(
         "a job for which enough nodes fit is made, whatever others have",
-        "training/nodes.py",
+        "jobs/kubernetes/nodes.py",
         "if small and at_most < spec.num_nodes:",
         "if small:",
         (NODES,),
     ),
     Safeguard(
         "who may not list nodes trains all the same",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "    except TogetherError as error:  # a kubeconfig may have few rights\n",
         "    except NotFoundError as error:\n",
         (JOB_FLOWS,),
@@ -624,14 +624,14 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a pod of a later try is left alone",
-        "training/pod_flows.py",
+        "jobs/kubernetes/pod_flows.py",
         "return not has_ended and of_try <= try_number",
         "return not has_ended",
         (POD_FLOWS,),
     ),
     Safeguard(
         "a claim asks for the class that its volume has",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         'storage_class = offer.get("storageClassName") or ""',
         'storage_class = "shared-wekafs"',
         (JOB_FLOWS,),
@@ -645,63 +645,63 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a job starts as a whole or not at all",
-        "training/job_state.py",
+        "jobs/kubernetes/state.py",
         "if not started and (hopeless or now >= terms.start_by):",
         "if not job:",
         (JOB_STATE, JOB_FLOWS),
     ),
     Safeguard(
         "pods of an earlier job of that name are not read",
-        "training/job_state.py",
+        "jobs/kubernetes/state.py",
         'if any(owner.get("uid") == uid for owner',
         "if any(owner for owner",
         (JOB_STATE,),
     ),
     Safeguard(
         "the service of a job goes with it",
-        "training/manifests.py",
+        "jobs/kubernetes/manifests.py",
         '            "ownerReferences": [owner],\n',
         "",
         (MANIFESTS,),
     ),
     Safeguard(
         "a retry of a batch job goes on with the one that is there",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         '[ -z "$job" ] || {{ tell job "$job"; return; }}\nfor command',
         "for command",
         (SLURM,),
     ),
     Safeguard(
         "a batch job whose id was lost is found by its name",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         '[ -z "$job" ] || {{ keep "$folder/job_id" "$job"; tell job "$job"; return; }}\n',
         "",
         (SLURM,),
     ),
     Safeguard(
         "nothing is submitted while the queue cannot be read",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         ' || {{ complain $? squeue "$jobs"; return; }}\n[ -z',
         "\n[ -z",
         (SLURM,),
     ),
     Safeguard(
         "a batch job that is cancelled while it is submitted ends",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         '     [ ! -e "$cancelled" ] || {{ slurm scancel "$job" >/dev/null 2>&1; tell cancelled yes; }}\n',
         "",
         (SLURM,),
     ),
     Safeguard(
         "a batch job of somebody else is not taken for ours",
-        "training/slurm.py",
+        "jobs/slurm/job.py",
         '    if not found["JobName"].endswith(f".{job.digest}.{job.attempt}"):\n        return Standing("")\n',
         "",
         (SLURM,),
     ),
     Safeguard(
         "a batch job that Slurm still runs is not declared ended",
-        "training/slurm.py",
+        "jobs/slurm/job.py",
         " or (standing is not None and standing.state not in _RUNS)",
         "",
         (SLURM,),
@@ -737,22 +737,22 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "nothing is asked for while an entry of its name has no id",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "    if not (usable or lost):\n        require_readable(",
         "    if False:\n        require_readable(",
-        (FLOWS,),
+        (CREATE,),
     ),
     Safeguard(
         "an entry without an id leaves open what an owner has made",
-        "api/flows.py",
+        "lifecycle/looking.py",
         "        if not found:\n            require_readable(",
         "        if False:\n            require_readable(",
-        (FINDING,),
+        (LOOKING,),
     ),
     # Batch scripts and the programs on the login host.
     Safeguard(
         "a line for Slurm behind the first command is refused",
-        "training/slurm_options.py",
+        "jobs/slurm/options.py",
         """        elif text.startswith("#SBATCH") and command:
             fault =""",
         """        elif text.startswith("#SBATCH") and command:
@@ -762,71 +762,71 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "an indented line for Slurm counts",
-        "training/slurm_options.py",
+        "jobs/slurm/options.py",
         "        text = line.strip()\n        if not text.startswith",
         "        text = line.rstrip()\n        if not text.startswith",
         (SLURM,),
     ),
     Safeguard(
         "a byte order mark does not hide the lines for Slurm",
-        "training/slurm_options.py",
+        "jobs/slurm/options.py",
         r"\A\ufeff?",
         r"\A",
         (SLURM,),
     ),
     Safeguard(
         "an abbreviated option that makes many jobs is refused",
-        "training/slurm_options.py",
+        "jobs/slurm/options.py",
         " or (match[1] and len(full) > 1 and full.startswith(name))",
         "",
         (SLURM,),
     ),
     Safeguard(
         "nothing is submitted that cannot be cancelled",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         "for command in sbatch squeue scontrol scancel; do",
         "for command in sbatch squeue; do",
         (SLURM,),
     ),
     Safeguard(
         "a kill while the job is looked for cancels the latest one",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         '        attempt = f"""$(latest_in "$key")',
         '        attempt = f"""0 # $(latest_in "$key")',
         (SLURM,),
     ),
     Safeguard(
         "a job whose end was told is not cancelled as the latest one",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         '[ "${{attempt:-0}}" -gt {concluded} ]',
         "true",
         (SLURM,),
     ),
     Safeguard(
         "the user's environment does not change what the program that submits reads",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         'set -- "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"\n{exports}exec "$@"',
         '{exports}exec "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"',
         (SLURM,),
     ),
     Safeguard(
         "a refusal is not waited out as if Slurm were busy",
-        "training/slurm.py",
+        "jobs/slurm/job.py",
         " and not any(words in text for words in _FORBIDDEN)",
         "",
         (SLURM,),
     ),
     Safeguard(
         "a result that Airflow cannot keep is kept as text",
-        "training/result.py",
+        "jobs/result.py",
         "        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()\n",
         "",
-        ("tests/training/test_result.py",),
+        ("tests/jobs/test_result.py",),
     ),
     # What every class is given: its parameters, by kind.
     Safeguard(
         "what a template rendered to nothing is no id and no name",
-        "parameters.py",
+        "runtime/parameters.py",
         "    if is_missing(value):\n        return [_wrong(name, value, MISSING)]\n",
         "",
         ("tests/provider/test_parameters.py",),
@@ -919,35 +919,35 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a sweep leaves a reservation alive",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "    if reason and paid is not None and paid.is_paid(now) and not may_go:\n",
         "    if not reason and paid is not None and paid.is_paid(now) and not may_go:\n",
         (RESERVATION, RESERVATIONS),
     ),
     Safeguard(
         "a create deletes no reservation that was extended beyond its name",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "and parsed.is_over(now) and not is_paid:",
         "and parsed.is_over(now):",
         (RESERVATION,),
     ),
     Safeguard(
         "a second reservation of one owner is left alive",
-        "api/adoption.py",
+        "lifecycle/adoption.py",
         "    paid = identity.keeps(cluster, record, now=now)\n    if paid is None:\n",
         "    paid = identity.keeps(cluster, record, now=now)\n    if paid or not paid:\n",
         (RESERVATION,),
     ),
     Safeguard(
         "no other reservation is bought for one that has failed",
-        "api/flows.py",
+        "lifecycle/create.py",
         "    if found is not None and not found.phase.is_alive:\n        raise",
         "    if found is None and visibility < 0:\n        raise",
         (RESERVATION,),
     ),
     Safeguard(
         "what is paid for is recorded before it is asked for",
-        "api/identity.py",
+        "lifecycle/owner.py",
         "            return begun.paid_by(note.reservation)\n",
         "            return begun\n",
         (RESERVATION,),
@@ -969,21 +969,21 @@ SAFEGUARDS = [
     # What Kubernetes tells of a training's end.
     Safeguard(
         "an init container that fails is named",
-        "training/diagnosis.py",
+        "jobs/kubernetes/diagnosis.py",
         'container="" if self.name == main else self.name',
         'container=""',
         (DIAGNOSIS, JOB_STATE),
     ),
     Safeguard(
         "the end of a sidecar is nobody's failure",
-        "training/diagnosis.py",
+        "jobs/kubernetes/diagnosis.py",
         " and not one.is_sidecar]",
         "]",
         (DIAGNOSIS,),
     ),
     Safeguard(
         "the last words of a container that failed are read from its own log",
-        "training/job_flows.py",
+        "jobs/kubernetes/flows.py",
         "container = CONTAINER if diagnosis is None else diagnosis.container or CONTAINER",
         "container = CONTAINER",
         (JOB_FLOWS,),
@@ -994,21 +994,21 @@ SAFEGUARDS = [
         "exceptions.py",
         "        return isinstance(error, (AuthenticationError, PermissionDeniedError))\n",
         "        return True\n",
-        (POLLING, f"{DELETION}::test_one_that_is_busy_is_asked_again_until_it_goes"),
+        (WAITS, f"{DELETION}::test_one_that_is_busy_is_asked_again_until_it_goes"),
     ),
     Safeguard(
         "the words of a refused deletion end the wait",
-        "api/flows.py",
+        "waiting/gone.py",
         "        wait.refuse(error)\n",
         "",
-        (WAITING,),
+        (DELETE,),
     ),
     Safeguard(
         "a refused deletion does not delay the request for the next one",
-        "api/sweep.py",
+        "lifecycle/orphans.py",
         "    yield from request_deletion_once(dialect, wait)\n    return finding\n",
         "    yield from request_deletion(dialect, wait)\n    return finding\n",
-        (SWEEP,),
+        (ORPHANS,),
     ),
     Safeguard(
         "an id that nobody knows is no success",
@@ -1040,14 +1040,14 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a sweep remembers whose a cluster without an id may be",
-        "hooks/sweeping.py",
+        "runtime/sweeping.py",
         "    left += unreadable\n",
         "",
         ("tests/provider/test_registry.py::test_a_sweep_remembers_whose_a_cluster_may_be_that_has_no_id",),
     ),
     Safeguard(
         "a result that Airflow would refuse is refused before its job counts as collected",
-        "operators/return_value.py",
+        "runtime/return_value.py",
         "    refusal = _refusal(operator, ti, value)\n",
         '    refusal = ""\n',
         (RETURN_VALUE,),
@@ -1055,7 +1055,7 @@ SAFEGUARDS = [
     # What people read.
     Safeguard(
         "a failure's sentence stands under no second traceback",
-        "hooks/failures.py",
+        "runtime/failures.py",
         "raise AirflowFailException(str(error)) from None",
         "raise AirflowFailException(str(error)) from error",
         (TASK_LOG,),
@@ -1090,28 +1090,28 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "what Kubernetes answered forges no line",
-        "training/kubernetes_api.py",
+        "jobs/kubernetes/api.py",
         'printable(" ".join(str(said or "").split()))',
         '" ".join(str(said or "").split())',
-        ("tests/training/test_kubernetes_api.py",),
+        ("tests/jobs/test_kubernetes_api.py",),
     ),
     Safeguard(
         "what Kubernetes tells of a pod or a job forges no line",
-        "training/diagnosis.py",
+        "jobs/kubernetes/diagnosis.py",
         'return printable(": ".join(part for part in (reason, said) if part))',
         'return ": ".join(part for part in (reason, said) if part)',
         (DIAGNOSIS, JOB_STATE),
     ),
     Safeguard(
         "what a rank printed forges no line of an error",
-        "training/diagnosis.py",
+        "jobs/kubernetes/diagnosis.py",
         'printable(_COLOURS.sub("", line).expandtabs())',
         '_COLOURS.sub("", line).expandtabs()',
         (DIAGNOSIS,),
     ),
     Safeguard(
         "what Slurm wrote forges no line",
-        "training/slurm_programs.py",
+        "jobs/slurm/programs.py",
         "printable(value.strip())",
         "value.strip()",
         (SLURM,),
@@ -1125,10 +1125,10 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "ranks do not quietly make do with the smallest node",
-        "training/cluster.py",
+        "jobs/cluster.py",
         "    if not small:\n        return\n",
         "    if small or not small:\n        return\n",
-        ("tests/training/test_cluster.py",),
+        ("tests/jobs/test_cluster.py",),
     ),
     Safeguard(
         "a create that does not exist is not one without clusters",
@@ -1146,16 +1146,16 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "what stands around a pod's spec is not quietly left out",
-        "training/pod_template.py",
+        "jobs/kubernetes/pod_template.py",
         "        if name in _AROUND:\n",
         "        if name in _AROUND and name in _FIELDS:\n",
-        ("tests/training/test_pod_template.py",),
+        ("tests/jobs/test_pod_template.py",),
     ),
     Safeguard(
         "no environment sends all ranks to one place",
-        "training/job_spec.py",
+        "jobs/kubernetes/spec.py",
         "    taken = sorted(RANK_VARIABLES & set(env_vars)) if isinstance(env_vars, Mapping) else []\n",
         "    taken: list[str] = []\n",
-        ("tests/training/test_job_spec.py",),
+        ("tests/jobs/test_job_spec.py",),
     ),
 ]

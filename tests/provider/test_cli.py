@@ -14,11 +14,11 @@ from typing import IO
 
 import pytest
 
-from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
-from airflow_provider_together.hooks.registry import DEPLOYMENT_VARIABLE
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.lifecycle.name import ClusterName, Owner
+from airflow_provider_together.runtime.registry import DEPLOYMENT_VARIABLE
 from tests.provider.test_create_operator import run_create
 from tests.provider.test_hook import SPEC
 

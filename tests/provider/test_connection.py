@@ -12,8 +12,8 @@ from airflow.sdk import Connection
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.hooks.connection import settings_from_connection, settings_from_environment
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.runtime.connection import settings_from_connection, settings_from_environment
 
 KEY = "sk-canary-4242"
 

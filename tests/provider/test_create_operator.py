@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.hooks.registry import DEPLOYMENT_VARIABLE
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
-from tests.dag_runs import Run, run_dag
+from airflow_provider_together.runtime.registry import DEPLOYMENT_VARIABLE
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

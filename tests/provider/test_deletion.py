@@ -10,19 +10,19 @@ import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, XComArg, task, task_group
 
-from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.lifecycle.name import ClusterName
 from airflow_provider_together.operators.gpu_cluster import (
     CreateGPUClusterOperator,
     DeleteGPUClusterOperator,
     UpdateGPUClusterOperator,
 )
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_hook import SPEC
 from tests.provider.test_other_operators import run_task
 from tests.provider.test_task_group_wiring import CLUSTER
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_together.api.client import Client
-from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.demo import run_demo
@@ -29,6 +28,7 @@ from airflow_provider_together.demo.run import example_dag
 from airflow_provider_together.demo.screen import Screen
 from airflow_provider_together.demo.view import ClusterRow, Progress, Snapshot, clock, status_line
 from airflow_provider_together.emulator import Emulator, Fault
+from airflow_provider_together.lifecycle.name import ClusterName, Owner
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CLUSTER = ClusterRow("c-1", "af-x", "PENDING", 16, "H100_SXM", "us-central-8", 0.0, is_alive=True)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk import BaseOperator
 
-from airflow_provider_together.hooks.deferral import effective_timeout
+from airflow_provider_together.runtime.deferral import effective_timeout
 
 HOUR = timedelta(hours=1)
 

@@ -18,8 +18,8 @@ from airflow_provider_together.operators.shared_volume import (
     DeleteSharedVolumeOperator,
     UpdateSharedVolumeOperator,
 )
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_hook import SPEC
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -35,11 +35,11 @@ from airflow_provider_together.operators.shared_volume import (
 )
 from airflow_provider_together.operators.slurm import GPUClusterSlurmOperator
 from airflow_provider_together.operators.sweep import SweepGPUClustersOperator
-from airflow_provider_together.parameters import CheckedParameters, identifier
+from airflow_provider_together.runtime.parameters import CheckedParameters, identifier
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
-from tests.dag_runs import run_dag
 from tests.provider.test_create_operator import REQUEST
+from tests.support.dag_runs import run_dag
 
 #: What is right for each class, with no more than it needs.
 GOOD: dict[str, dict[str, Any]] = {

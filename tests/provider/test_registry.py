@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_provider_together.api.identity import Record
-from airflow_provider_together.api.naming import ClusterName
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.hooks.registry import (
+from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.lifecycle.name import ClusterName
+from airflow_provider_together.lifecycle.owner import Record
+from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
+from airflow_provider_together.operators.sweep import SweepGPUClustersOperator
+from airflow_provider_together.runtime.registry import (
     DEPLOYMENT_VARIABLE,
     NO_DEPLOYMENT,
     Entry,
@@ -27,11 +30,8 @@ from airflow_provider_together.hooks.registry import (
     registry,
     standing_of,
 )
-from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
-from airflow_provider_together.operators.sweep import SweepGPUClustersOperator
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_create_operator import REQUEST, run_create
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -60,7 +60,7 @@ class Memory:
 def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     """Variables in place of Airflow's."""
     fresh = Memory()
-    monkeypatch.setattr("airflow_provider_together.hooks.registry.variables", lambda: fresh)
+    monkeypatch.setattr("airflow_provider_together.runtime.registry.variables", lambda: fresh)
     return fresh
 
 
@@ -182,13 +182,13 @@ def test_a_run_that_does_not_exist_is_over(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_cluster_that_shall_stay_on_failure_stays_when_its_run_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     for keep, state, is_over in ((True, "failed", False), (True, "success", True), (False, "failed", True)):
-        monkeypatch.setattr("airflow_provider_together.hooks.registry.run_state", lambda *_, state=state: state)
+        monkeypatch.setattr("airflow_provider_together.runtime.registry.run_state", lambda *_, state=state: state)
         assert standing_of(replace(ENTRY, keep_on_failure=keep)).is_over is is_over
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "restarting"])
 def test_a_run_that_is_not_over_says_what_it_works_with(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    monkeypatch.setattr("airflow_provider_together.hooks.registry.run_state", lambda *_: state)
+    monkeypatch.setattr("airflow_provider_together.runtime.registry.run_state", lambda *_: state)
     standing = standing_of(ENTRY)
     assert not standing.is_over
     assert standing.recorded_id == "c-1"
@@ -243,7 +243,7 @@ def test_a_sweep_spares_names_of_the_users_own_and_other_deployments(emulator: E
         with DAG("elsewhere", schedule=None) as dag:
             CreateGPUClusterOperator(task_id="create", **REQUEST)
         run_dag(dag)
-        patch.setattr("airflow_provider_together.hooks.registry.Registry.entry_for", lambda *_: None)
+        patch.setattr("airflow_provider_together.runtime.registry.Registry.entry_for", lambda *_: None)
         patch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT")
         patch.setenv("AIRFLOW_CONN_TOGETHER_DEFAULT", emulator.connection(api=api))
         assert set(fates(run_sweep()).values()) == {"spared"}

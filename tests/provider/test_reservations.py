@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task
 
-from airflow_provider_together.api.naming import ClusterName
-from airflow_provider_together.api.reservation import Reservation
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.hooks.deferral import DEFERRAL_MARGIN
+from airflow_provider_together.lifecycle.name import ClusterName
+from airflow_provider_together.lifecycle.reservation import Reservation
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
 from airflow_provider_together.operators.sweep import SweepGPUClustersOperator
+from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN
 from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
-from tests.dag_runs import Run, SameRun, run_dag
 from tests.provider.test_create_operator import REQUEST, Killed
+from tests.support.dag_runs import Run, SameRun, run_dag
 
 try:
     from airflow.sdk.exceptions import TaskDeferred

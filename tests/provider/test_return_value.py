@@ -8,8 +8,8 @@ import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, BaseOperator
 
-from airflow_provider_together.operators.return_value import store_return_value
-from tests.dag_runs import Run, run_dag
+from airflow_provider_together.runtime.return_value import store_return_value
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -8,15 +8,15 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
+from airflow_provider_together.runtime.compat import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_create_operator import REQUEST
 from tests.provider.test_hook import SPEC
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

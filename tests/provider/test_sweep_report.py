@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_together.api.models import Cluster
-from airflow_provider_together.api.sweep import Fate, Finding
-from airflow_provider_together.hooks.sweeping import report
+from airflow_provider_together.lifecycle.orphans import Fate, Finding
+from airflow_provider_together.runtime.sweeping import report
 
 
 def found(**fields: Any) -> Finding:

@@ -12,9 +12,9 @@ from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.task_groups.gpu_cluster import GPUClusterTaskGroup
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_hook import SPEC
 from tests.provider.test_task_group_wiring import block, evaluate, train
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -12,13 +12,13 @@ from airflow.sdk import DAG, task
 
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.hooks.missing_connection import missing_connection
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator, DeleteGPUClusterOperator
+from airflow_provider_together.runtime.missing_connection import missing_connection
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
-from tests.api.loopback import unused_port
-from tests.dag_runs import run_dag
 from tests.provider.test_create_operator import REQUEST
+from tests.support.dag_runs import run_dag
+from tests.support.loopback import unused_port
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -18,9 +18,9 @@ import httpx
 import pytest
 from airflow.sdk import DAG
 
-from tests.dag_runs import Run, run_dag
 from tests.real_kubernetes.looking import PODS, all_pods, running_pods, wait_until
 from tests.real_kubernetes.tasks import CLUSTER_VARIABLE
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = [pytest.mark.real_kubernetes, pytest.mark.usefixtures("cluster_id", "nothing_is_left")]
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_together.training.job_name import LONGEST_JOB_NAME
-from airflow_provider_together.training.job_spec import JobSpec
-from airflow_provider_together.training.manifests import claim_manifest, job_manifest, service_manifest
+from airflow_provider_together.jobs.kubernetes.manifests import claim_manifest, job_manifest, service_manifest
+from airflow_provider_together.jobs.kubernetes.name import LONGEST_JOB_NAME
+from airflow_provider_together.jobs.kubernetes.spec import JobSpec
 from tests.real_kubernetes.looking import wait_until
 from tests.real_kubernetes.volume import STORAGE_CLASS, shared_volume
 

@@ -16,9 +16,9 @@ import pytest
 from kubernetes.client import models as k8s  # type: ignore[import-untyped]
 
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
-from tests.dag_runs import Run, run_dag
 from tests.real_kubernetes.looking import PATIENCE_SECONDS, all_pods, running_pods, uids, wait_until
 from tests.real_kubernetes.tasks import Kind, make_dag
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = [pytest.mark.real_kubernetes, pytest.mark.usefixtures("cluster_id", "clean_namespace")]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.dag_runs import run_dag
 from tests.real_kubernetes.tasks import make_dag
 from tests.real_kubernetes.volume import VOLUME, shared_volume
+from tests.support.dag_runs import run_dag
 
 pytestmark = [pytest.mark.real_kubernetes, pytest.mark.usefixtures("cluster_id", "clean_namespace")]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from typing import cast
 
-from tests.dag_runs import SameRun, run_dag
 from tests.real_kubernetes.tasks import Kind, make_task
+from tests.support.dag_runs import SameRun, run_dag
 
 
 def main() -> None:

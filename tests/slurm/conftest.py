@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider_together.emulator import Emulator
-from airflow_provider_together.hooks.login_host import Address, address_in, connection_of
 from airflow_provider_together.hooks.slurm import SlurmHook
+from airflow_provider_together.runtime.login_host import Address, address_in, connection_of
 from tests.conftest import SPEED
 from tests.slurm.site import Site, slurm_site
 

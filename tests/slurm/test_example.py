@@ -11,8 +11,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_together.emulator import Emulator
 from tests.conftest import SPEED
-from tests.dag_runs import dag_bag, run_dag
 from tests.slurm.site import Site
+from tests.support.dag_runs import dag_bag, run_dag
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("database")]
 

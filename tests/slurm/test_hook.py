@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from airflow_provider_together.exceptions import ConfigurationError, SpecError, TransientError
-from airflow_provider_together.hooks import login_host
-from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook
-from airflow_provider_together.training import slurm
-from airflow_provider_together.training.slurm import Ending, JobWait, SlurmJob
-from airflow_provider_together.training.slurm_programs import Submission
+from airflow_provider_together.jobs.slurm import job as slurm
+from airflow_provider_together.jobs.slurm.job import Ending, JobWait, SlurmJob
+from airflow_provider_together.jobs.slurm.programs import Submission
+from airflow_provider_together.runtime import login_host
+from airflow_provider_together.runtime.login_host import Address
 from tests.slurm.conftest import CONNECTION, connect, hook_of
 from tests.slurm.site import PASSPHRASE, Site, until
 
@@ -53,10 +53,10 @@ async def submitted(hook: SlurmHook, job: SlurmJob, script: str = "true") -> Slu
 
 WORKER = """
 import asyncio, json, os, sys, time
-from airflow_provider_together.hooks.login_host import Address
+from airflow_provider_together.runtime.login_host import Address
 from airflow_provider_together.hooks.slurm import SlurmHook
-from airflow_provider_together.training.slurm import SlurmJob
-from airflow_provider_together.training.slurm_programs import Submission
+from airflow_provider_together.jobs.slurm.job import SlurmJob
+from airflow_provider_together.jobs.slurm.programs import Submission
 
 async def submit():
     async with SlurmHook(Address(**json.loads(sys.argv[1]))) as hook:
@@ -124,7 +124,7 @@ def test_a_job_that_writes_faster_than_it_is_read_has_a_time_limit(
     site: Site, address: Address, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del site
-    monkeypatch.setattr("airflow_provider_together.training.slurm_programs.OUTPUT_PIECE", 64)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.programs.OUTPUT_PIECE", 64)
     script = "while :; do printf '%064d\\n' 1; sleep 0.01; done"
 
     async def watch(hook: SlurmHook) -> Ending:
@@ -142,7 +142,7 @@ def test_the_rest_of_a_long_output_is_shown_for_a_while_only(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.training.slurm_programs.OUTPUT_PIECE", 64)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.programs.OUTPUT_PIECE", 64)
     monkeypatch.setattr("airflow_provider_together.hooks.slurm._REST_SECONDS", 0.0)
     shown: list[str] = []
 

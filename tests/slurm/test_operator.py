@@ -20,10 +20,10 @@ from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.slurm import GPUClusterSlurmOperator
-from tests.dag_runs import Run, run_dag
 from tests.provider.test_hook import SPEC
 from tests.slurm.conftest import CONNECTION, connect
 from tests.slurm.site import PASSPHRASE, Site, slurm_site, until
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = [pytest.mark.slurm, pytest.mark.usefixtures("database", "together")]
 

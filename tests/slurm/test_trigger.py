@@ -14,12 +14,12 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.compat import get_connection
 from airflow_provider_together.emulator import Emulator
-from airflow_provider_together.hooks.login_host import Address
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.training import slurm
-from airflow_provider_together.training.slurm import SlurmJob
+from airflow_provider_together.jobs.slurm import job as slurm
+from airflow_provider_together.jobs.slurm.job import SlurmJob
+from airflow_provider_together.runtime.compat import get_connection
+from airflow_provider_together.runtime.login_host import Address
 from airflow_provider_together.triggers.slurm import GPUClusterSlurmTrigger
 from tests.provider.test_hook import SPEC
 from tests.slurm.conftest import CONNECTION
@@ -183,7 +183,7 @@ def test_where_airflow_calls_cleanup_alone_it_cancels_there(
     monkeypatch: pytest.MonkeyPatch,
     has_on_kill: bool,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.TRIGGERS_HAVE_ON_KILL", has_on_kill)
+    monkeypatch.setattr("airflow_provider_together.runtime.ended_task.TRIGGERS_HAVE_ON_KILL", has_on_kill)
     say_that_the_task_is_over(monkeypatch, is_over=True)
     job = job_that("sleep 60")
     until(lambda: site.state(job.job_id) == "RUNNING")
@@ -196,4 +196,4 @@ def say_that_the_task_is_over(monkeypatch: pytest.MonkeyPatch, *, is_over: bool)
         del trigger
         return is_over
 
-    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.is_task_over", answer)
+    monkeypatch.setattr("airflow_provider_together.runtime.ended_task.is_task_over", answer)

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from tests.dag_runs import serialize
+from tests.support.dag_runs import serialize
 
 #: More tasks than any run here has, tries included.
 _MOST_STEPS = 200

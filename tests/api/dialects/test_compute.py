@@ -10,7 +10,7 @@ from airflow_provider_together.api.dialects import Compute
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.api.specs import ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
-from tests.api.support import SPEC_FIELDS, all_calls, spec_with
+from tests.support.engine import SPEC_FIELDS, all_calls, spec_with
 
 DIALECT = Compute()
 CLUSTERS = "/v1/compute/clusters"

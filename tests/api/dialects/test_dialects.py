@@ -21,7 +21,7 @@ from airflow_provider_together.exceptions import (
     OutcomeUnknownError,
     SpecError,
 )
-from tests.api.support import BOTH, FIXED, all_calls, answer_with, dialect_named, json_values, settings_with
+from tests.support.engine import BOTH, FIXED, all_calls, answer_with, dialect_named, json_values, settings_with
 
 OPERATIONS = sorted(all_calls(dialect_named("tcloud")))
 #: Fields of answers, so that hostile values meet the readers and not only "unknown fields".

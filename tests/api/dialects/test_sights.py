@@ -14,7 +14,7 @@ from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.dialects import Dialect, wire
 from airflow_provider_together.api.models import Sight
 from airflow_provider_together.exceptions import MalformedAnswerError
-from tests.api.support import FIXED, dialect_named, json_values, settings_with
+from tests.support.engine import FIXED, dialect_named, json_values, settings_with
 
 #: As Together answers, and everything else that may stand in those places.
 FIELDS: dict[str, st.SearchStrategy[Any]] = {

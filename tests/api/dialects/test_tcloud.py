@@ -10,7 +10,7 @@ from airflow_provider_together.api.dialects import TCloud
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.api.specs import ClusterUpdate, SharedVolumeSpec
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
-from tests.api.support import SPEC_FIELDS, VOLUME_SPEC, all_calls, spec_with
+from tests.support.engine import SPEC_FIELDS, VOLUME_SPEC, all_calls, spec_with
 
 DIALECT = TCloud(project_id="ignored")
 

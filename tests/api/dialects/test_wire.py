@@ -12,7 +12,7 @@ from airflow_provider_together.api.dialects import wire
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.exceptions import MalformedAnswerError, SpecError
-from tests.api.support import CANARY_KUBECONFIG, FIXED
+from tests.support.engine import CANARY_KUBECONFIG, FIXED
 
 
 @pytest.mark.parametrize("body", [None, [], "text", 5, True])

@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from airflow_provider_together.api.naming import ClusterName, Owner
 from airflow_provider_together.demo.airflow_api import Run, TaskInstance
 from airflow_provider_together.demo.airflow_stack import AirflowStack
 from airflow_provider_together.emulator import ClusterView, Emulator
+from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from tests.e2e.kill_matrix.observer import Observer
 from tests.e2e.kill_matrix.row import Row, Script, Until
 from tests.e2e.kill_matrix.shapes import MAPPED, RELEASES

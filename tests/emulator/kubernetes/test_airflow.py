@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.dag_runs import Run, run_dag
 from tests.emulator.kubernetes.lab import PATIENCE, Lab
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
 
-from tests.dag_runs import Run, run_dag
+from tests.support.dag_runs import Run, run_dag
 
 try:
     from airflow.sdk.exceptions import TaskDeferred

@@ -19,18 +19,17 @@ from airflow.sdk import DAG
 
 from airflow_provider_together.api import models
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.compat import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.demo.process import LoggedProcess, stop_all
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
-from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
+from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
+from airflow_provider_together.jobs.kubernetes.manifests import TAKEN_ANNOTATION
 from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
-from airflow_provider_together.training import kubernetes_api
-from airflow_provider_together.training.manifests import TAKEN_ANNOTATION
-from tests.dag_runs import Run, SameRun, run_dag
+from airflow_provider_together.runtime.compat import AirflowException, TaskDeferralTimeout
+from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from tests.provider.kubernetes.support import (
     ENDLESS,
     VOLUME,
@@ -42,6 +41,7 @@ from tests.provider.kubernetes.support import (
     wait_until,
 )
 from tests.provider.test_hook import SPEC
+from tests.support.dag_runs import Run, SameRun, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -22,7 +22,6 @@ from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandl
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.operators.kubernetes import GPUClusterPodOperator
 from airflow_provider_together.triggers.kubernetes import GPUClusterPodTrigger
-from tests.dag_runs import Run, run_dag
 from tests.provider.kubernetes.support import (
     ENDLESS,
     VOLUME,
@@ -33,6 +32,7 @@ from tests.provider.kubernetes.support import (
     run_task,
     wait_until,
 )
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = pytest.mark.usefixtures("database")
 

@@ -11,8 +11,8 @@ from airflow.sdk import DAG
 
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.operators.kubernetes import GPUClusterPodOperator
-from tests.dag_runs import Run, run_dag
 from tests.provider.kubernetes.support import ENDLESS, TaskDeferred, python, run_task
+from tests.support.dag_runs import Run, run_dag
 
 pytestmark = [
     pytest.mark.usefixtures("database"),

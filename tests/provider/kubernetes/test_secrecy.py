@@ -18,8 +18,8 @@ import yaml
 from airflow_provider_together.api import models
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
-from airflow_provider_together.hooks.secret_file import secret_file, with_files
 from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator, GPUClusterPodOperator
+from airflow_provider_together.runtime.secret_file import secret_file, with_files
 from tests.conftest import HOME
 from tests.provider.kubernetes.support import python, run_task
 

@@ -16,10 +16,10 @@ from blockbuster import blockbuster_ctx
 from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
 from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook
-from airflow_provider_together.hooks.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.training.job_flows import Started, start_job
-from airflow_provider_together.training.job_spec import JobSpec
+from airflow_provider_together.jobs.kubernetes.flows import Started, start_job
+from airflow_provider_together.jobs.kubernetes.spec import JobSpec
+from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.triggers.kubernetes import GPUClusterJobTrigger, GPUClusterPodTrigger
 from tests.provider.kubernetes.support import ENDLESS, python, wait_until
 
@@ -134,7 +134,7 @@ def test_it_never_blocks_the_event_loop(cluster_id: str) -> None:
                 function.can_block_in("coverage/collector.py", "lock_data")
                 function.can_block_in("kubernetes_asyncio/client/rest.py", "__init__")
                 function.can_block_in("kubernetes_asyncio/config/kube_config.py", "as_file")
-                function.can_block_in("airflow_provider_together/hooks/secret_file.py", "secret_file")
+                function.can_block_in("airflow_provider_together/runtime/secret_file.py", "secret_file")
             return await events_of(job_trigger(cluster_id, started))
 
     (event,) = asyncio.run(asyncio.wait_for(wait(), timeout=60))
@@ -178,7 +178,7 @@ def end(trigger: BaseTrigger, *, is_over: bool, monkeypatch: pytest.MonkeyPatch)
         await asyncio.wait_for(killing, timeout=40)
         await trigger.cleanup()
 
-    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.is_task_over", state)
+    monkeypatch.setattr("airflow_provider_together.runtime.ended_task.is_task_over", state)
     asyncio.run(run_and_end())
 
 
@@ -219,8 +219,8 @@ def test_a_job_whose_end_was_told_is_kept_where_airflow_calls_cleanup_alone(
         await events_of(trigger)
         await trigger.cleanup()
 
-    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.TRIGGERS_HAVE_ON_KILL", False)
-    monkeypatch.setattr("airflow_provider_together.hooks.ended_task.is_task_over", state)
+    monkeypatch.setattr("airflow_provider_together.runtime.ended_task.TRIGGERS_HAVE_ON_KILL", False)
+    monkeypatch.setattr("airflow_provider_together.runtime.ended_task.is_task_over", state)
     started = start(cluster_id, "print(1)")
     asyncio.run(asyncio.wait_for(run(), timeout=60))
     assert len(kubernetes.jobs()) == 1

@@ -10,7 +10,7 @@ import json
 import sys
 
 from airflow_provider_together.operators import kubernetes
-from tests.dag_runs import SameRun, run_dag
+from tests.support.dag_runs import SameRun, run_dag
 
 
 def main() -> None:

@@ -1,0 +1,103 @@
+"""
+Handing a wait over to the triggerer, and reading what comes back.
+
+Operators and sensors import this instead of the trigger itself: the trigger brings Airflow's base of triggers, which
+costs a DAG that never defers as much as all its operators.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from airflow_provider_together.waiting.verdict import Verdict
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+    from airflow_provider_together.exceptions import TogetherError
+
+
+#: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
+#: second net, for a triggerer that is not there to fire.
+DEFERRAL_MARGIN = 120.0
+
+
+def defer(  # noqa: PLR0913 - the wait, and who waits
+    operator: BaseOperator,
+    cluster_id: str,
+    together_conn_id: str,
+    poll_interval: float,
+    *,
+    started: float,
+    timeout: float,
+    **settings: Any,
+) -> NoReturn:
+    """
+    Wait in the triggerer; the operator's ``execute_complete`` goes on.
+
+    :param started: when the wait begins, in epoch seconds.
+    :param timeout: seconds to wait at the most.
+    :param settings: the other settings of
+        :class:`~airflow_provider_together.triggers.gpu_cluster.GPUClusterTrigger`.
+    """
+    from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger  # noqa: PLC0415 - see above
+
+    trigger = GPUClusterTrigger(
+        cluster_id, together_conn_id, poll_interval, started=started, end_time=started + timeout, **settings
+    )
+    operator.defer(
+        trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN)
+    )
+
+
+def effective_timeout(operator: BaseOperator, timeout_seconds: float, started: float) -> float:
+    """
+    Return the seconds that a deferred wait may take: Airflow does not enforce ``execution_timeout`` meanwhile.
+
+    :param timeout_seconds: the operator's own timeout.
+    :param started: when the task began, in epoch seconds.
+    """
+    if operator.execution_timeout is None:
+        return timeout_seconds
+    left = started + operator.execution_timeout.total_seconds() - time.time()
+    return min(timeout_seconds, max(left, 0.0))
+
+
+class Outcome(NamedTuple):
+    """
+    How a wait in the triggerer has ended.
+
+    :param status: the raw word of Together that the verdict rests on.
+    :param error: what Together answered last instead of doing what was asked for; empty if it did.
+    """
+
+    cluster_id: str
+    verdict: Verdict
+    status: str
+    error: str = ""
+
+    def failure(self, *, fate: str = "") -> TogetherError:
+        """Return the error for a wait that did not end well; ``fate`` says what became of the cluster."""
+        from airflow_provider_together.waiting.failure import failure_of  # noqa: PLC0415 - for a task only
+
+        return failure_of(self.cluster_id, self.verdict, self.status, fate=fate, error=self.error)
+
+
+def look_of(event: Any, *, cluster_id: str | None = None) -> Outcome:
+    """
+    Read the trigger's event; one of a trigger of an earlier version has no ``error``.
+
+    :param cluster_id: the cluster that the task waits for, if it knows.
+    :raises ValueError: if it is no event of ours, or of another cluster.
+    """
+    try:
+        outcome = Outcome(event["cluster_id"], Verdict(event["verdict"]), event["status"], event.get("error", ""))
+    except (TypeError, KeyError, ValueError, AttributeError):
+        message = f"the trigger's event is not what this operator understands: {event!r}"
+        raise ValueError(message) from None
+    if cluster_id is not None and outcome.cluster_id != cluster_id:
+        message = f"the trigger's event is about cluster {outcome.cluster_id!r}, not {cluster_id!r}"
+        raise ValueError(message)
+    return outcome
