@@ -1,8 +1,8 @@
 """
 Which cluster is the one of this owner: finding it, claiming it, and choosing between several.
 
-The part of a create that keeps a second cluster from staying. Several tries of one owner may run at the same time, and a list may lag; so nothing is given back for a cluster that
-was not seen alive just before.
+The part of a create that keeps a second cluster from staying. Several tries of one owner may run at the same time, and
+a list may lag; so nothing is given back for a cluster that was not seen alive just before.
 """
 
 from __future__ import annotations
