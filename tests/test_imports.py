@@ -28,6 +28,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 #: What any module of ours may bring of ours: names, values and the hook, which imports the engine when it is used.
 LIGHT = {
+    "api.known_dialects",
     "exceptions",
     "hooks.together",
     "runtime.compat",

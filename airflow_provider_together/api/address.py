@@ -11,10 +11,10 @@ import re
 from urllib.parse import urlsplit
 
 from airflow_provider_together.api.dialects import DIALECTS, dialect_class, dialect_for_host
+from airflow_provider_together.api.known_dialects import DEFAULT_DIALECT
 from airflow_provider_together.api.settings import normal_base_url
 from airflow_provider_together.exceptions import ConfigurationError
 
-DEFAULT_DIALECT = "tcloud"
 #: Together's pages for people, which answer no request of the API.
 _WEBSITES = {
     f"{name}together.{domain}" for name in ("", "www.", "cloud.", "docs.", "console.") for domain in ("ai", "xyz")

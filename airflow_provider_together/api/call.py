@@ -92,9 +92,9 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Note:
     """
-    Something that the caller may want to log or to store before the flow goes on, or that the flow asks him.
+    Something that the caller may want to log before the flow goes on.
 
-    :param message: a sentence for the log; empty for a question.
+    :param message: a sentence.
     """
 
     message: str
@@ -108,7 +108,35 @@ class Alert(Note):
     """A note about money that a person should see: it is logged as a warning."""
 
 
-Step: TypeAlias = "Call[Any] | Pause | Note"
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """
+    A question to somebody else than Together: the memory of an owner, or Airflow.
+
+    It is a step, so that whoever drives the flow decides what may happen before and after it.
+
+    :param answer: answers it; may take time, and what it raises ends the flow.
+    """
+
+    answer: Callable[[], T]
+
+    def __iter__(self) -> Flow[T]:
+        answer: T = yield self
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Save(Ask[None]):
+    """
+    Something to be stored before the flow goes on, and before anybody may end it.
+
+    :param message: a sentence for the log, which is told before it is stored.
+    """
+
+    message: str = ""
+
+
+Step: TypeAlias = "Call[Any] | Pause | Note | Ask[Any]"
 Flow: TypeAlias = "Generator[Step, Any, T]"
 
 

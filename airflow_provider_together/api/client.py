@@ -21,7 +21,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState, Retrying
 
 from airflow_provider_together.api.answer import HTTPAnswer, error_for_transport, read_answer, scrubbed
-from airflow_provider_together.api.call import Call, Flow, Note, Step
+from airflow_provider_together.api.call import Ask, Call, Flow, Note, Save, Step
 from airflow_provider_together.api.dialects import dialect_class
 from airflow_provider_together.api.proxy import proxy_for
 from airflow_provider_together.api.retry import retrying
@@ -44,15 +44,23 @@ KEEP_ALIVE = 4.0
 #: each look more than the look. The usual load balancers close theirs after a minute or more.
 POLLING_KEEP_ALIVE = 55.0
 
-#: What is done with a flow's notes; what it returns goes back into the flow, for notes that ask something.
-NoteTaker = Callable[[Note], Any]
+#: What is done with a flow's notes.
+NoteTaker = Callable[[Note], None]
+#: Answers a flow's questions.
+Answerer = Callable[[Ask[Any]], Any]
 Sleep = Callable[[float], None]
 AsyncSleep = Callable[[float], Awaitable[None]]
 
 
 def _log_note(note: Note) -> None:
-    if note.message:
-        log.info("%s", note.message)
+    log.info("%s", note.message)
+
+
+def answered(step: Ask[Any], note: NoteTaker) -> Any:
+    """Answer a question of a flow; what is about to be saved is told first."""
+    if isinstance(step, Save):
+        note(Note(step.message))
+    return step.answer()
 
 
 class Clock:
@@ -158,14 +166,23 @@ class Client(_Driver):
         result: T = Retrying(**self._arguments(call), sleep=sleep)(attempt)
         return result
 
-    def run(self, flow: Flow[T], *, note: NoteTaker = _log_note, sleep: Sleep = time.sleep) -> T:
+    def run(
+        self,
+        flow: Flow[T],
+        *,
+        note: NoteTaker = _log_note,
+        ask: Answerer | None = None,
+        sleep: Sleep = time.sleep,
+    ) -> T:
         """
         Run a flow to its end.
 
         :param note: gets each note of the flow before the flow goes on.
+        :param ask: answers its questions; None lets them answer themselves.
         :param sleep: waits that many seconds; what it raises ends the flow.
         """
-        return drive(flow, lambda step: self._do(step, note, sleep))
+        answer = ask or (lambda step: answered(step, note))
+        return drive(flow, lambda step: self._do(step, note, answer, sleep))
 
     def close(self) -> None:
         """Close all connections."""
@@ -177,9 +194,11 @@ class Client(_Driver):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _do(self, step: Step, note: NoteTaker, sleep: Sleep) -> Any:
+    def _do(self, step: Step, note: NoteTaker, answer: Answerer, sleep: Sleep) -> Any:
         if isinstance(step, Call):
             return self.send(step, sleep=sleep)
+        if isinstance(step, Ask):
+            return answer(step)
         if isinstance(step, Note):
             return note(step)
         if step.seconds > 0:
@@ -246,6 +265,8 @@ class AsyncClient(_Driver):
     async def _do(self, step: Step, note: NoteTaker, sleep: AsyncSleep) -> Any:
         if isinstance(step, Call):
             return await self.send(step, sleep=sleep)
+        if isinstance(step, Ask):
+            return answered(step, note)
         if isinstance(step, Note):
             return note(step)
         if step.seconds > 0:

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from airflow_provider_together.api.known_dialects import DEFAULT_DIALECT
 from airflow_provider_together.exceptions import ConfigurationError
 
 DEFAULT_TIMEOUT = 30.0
@@ -43,7 +44,7 @@ class Settings:
 
     base_url: str
     api_key: str = field(repr=False)
-    dialect: str = "tcloud"
+    dialect: str = DEFAULT_DIALECT
     label: str = "the connection"
     project_id: str = ""
     timeout: float = DEFAULT_TIMEOUT

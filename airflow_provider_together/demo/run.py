@@ -15,10 +15,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal, TextIO
+from typing import TextIO
 
 import httpx
 
+from airflow_provider_together.api.known_dialects import DEFAULT_DIALECT
 from airflow_provider_together.demo.airflow_api import AirflowAPIError
 from airflow_provider_together.demo.airflow_stack import AirflowStack, StackError
 from airflow_provider_together.demo.clusters import Clusters, EmulatedClusters, LiveClusters
@@ -51,7 +52,7 @@ def run_demo(  # noqa: PLR0913 - each is an option of the command
     conn_id: str = DEFAULT_CONNECTION,
     speed: float = DEFAULT_SPEED,
     price_per_gpu_hour: float | None = None,
-    api: Literal["tcloud", "compute"] = "tcloud",
+    api: str = DEFAULT_DIALECT,
     dag_file: Path | None = None,
     keep: bool = False,
     stream: TextIO = sys.stdout,

@@ -6,9 +6,10 @@ Which cluster is the one of an owner is decided in ``adoption.py``; here it is w
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from airflow_provider_together.api.call import Flow, Note
+from airflow_provider_together.api.call import Flow, Note, Save
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.wording import counted, duration
@@ -20,9 +21,9 @@ from airflow_provider_together.exceptions import (
     TogetherError,
     TransientError,
 )
-from airflow_provider_together.lifecycle.adoption import ROUNDS, claim, find_cluster, look_for_effect, recorded_cluster
+from airflow_provider_together.lifecycle.adoption import ROUNDS, Adoption
 from airflow_provider_together.lifecycle.looking import described, is_alive, look_longer
-from airflow_provider_together.lifecycle.owner import Created, Creation, Identity, Intent, Recall, Withdrawn
+from airflow_provider_together.lifecycle.owner import Creation, Identity, Memory
 from airflow_provider_together.lifecycle.reservation import Reservation, reservation_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     dialect: Dialect,
     spec: ClusterSpec,
     identity: Identity,
+    memory: Memory,
     *,
     if_exists: IfExists,
     visibility: float = VISIBILITY_SECONDS,
@@ -52,6 +54,7 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     another try of the same owner may have made at the same time.
 
     :param identity: how that cluster would be recognised.
+    :param memory: where it is recorded; all tries of this owner share it.
     :param if_exists: ``adopt`` takes a live one, ``fail`` refuses one that this owner did not make.
     :param visibility: seconds that a new cluster may take to show in the list.
     :param heal: deployment whose clusters are deleted where their end of life has passed; None for none.
@@ -61,8 +64,9 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     :raises OutcomeUnknownError: if nobody can tell whether the POST was carried out.
     """
     dialect.create_cluster(spec)  # checks the spec against the dialect before anything is sent
+    adoption = Adoption(dialect, spec.cluster_name, identity, memory, visibility)
     for _ in range(ROUNDS):
-        creation = yield from _create_or_adopt(dialect, spec, identity, if_exists, visibility, heal)
+        creation = yield from _create_or_adopt(adoption, spec, if_exists, heal)
         if creation is not None:
             return creation
         yield Note("Another try of this task has given that cluster back meanwhile; starting over.")
@@ -70,19 +74,19 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     raise TransientError(message)
 
 
-def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
-    dialect: Dialect, spec: ClusterSpec, identity: Identity, if_exists: IfExists, visibility: float, heal: str | None
+def _create_or_adopt(
+    adoption: Adoption, spec: ClusterSpec, if_exists: IfExists, heal: str | None
 ) -> Flow[Creation | None]:
     """Return None if what was found or made was given back by another try meanwhile."""
-    name = spec.cluster_name
-    found = yield from find_cluster(dialect, name, identity, heal=heal)
-    record = yield from Recall()
+    dialect, identity, memory = adoption.dialect, adoption.identity, adoption.memory
+    found = yield from adoption.find(heal=heal)
+    record = yield from adoption.recall()
     if found is None and record.has_open_request:
-        yield Note(f"An earlier try may have asked for it. Looking for it for {duration(visibility)}.")
-        found = yield from look_longer(lambda: find_cluster(dialect, name, identity), visibility)
-        record = yield from Recall()
+        yield Note(f"An earlier try may have asked for it. Looking for it for {duration(adoption.visibility)}.")
+        found = yield from look_longer(adoption.find, adoption.visibility)
+        record = yield from adoption.recall()
     if found is None:
-        found = yield from recorded_cluster(dialect, record, identity, visibility)
+        found = yield from adoption.recorded(record)
     if found is not None and not found.phase.is_alive:
         raise ClusterFailedError(_lost(found, reservation_of(found, record.reservation or identity.reservation)))
     if found is not None:
@@ -91,20 +95,21 @@ def _create_or_adopt(  # noqa: PLR0913, PLR0917 - the same
         if not creation.is_ours:
             yield Note(f"{message} It is not ours, so it stays alive.")
             return creation
-        yield Created(message, found)
+        yield from adoption.keep(message, found)
         return creation if (yield from is_alive(dialect, found)) else None
     request = dialect.create_cluster(spec)
     if request.note:
         yield Note(request.note)
-    yield Intent(f"Asking for {_wanted(spec)}.", name, identity.reservation)
+    intent = partial(memory.begin, spec.cluster_name, identity.reservation)
+    yield from Save(intent, f"Asking for {_wanted(spec)}.")
     try:
         made = yield from request
     except OutcomeUnknownError as error:
-        made = yield from look_for_effect(dialect, name, identity, error, visibility)
+        made = yield from adoption.look_for_effect(error)
     except TogetherError:
-        yield Withdrawn(f"Cluster {name!r} was not made.")
+        yield from Save(memory.withdraw, f"Cluster {spec.cluster_name!r} was not made.")
         raise
-    kept = yield from claim(dialect, made, identity, visibility, past_id=record.cluster_id)
+    kept = yield from adoption.claim(made, past_id=record.cluster_id)
     return None if kept is None else Creation(kept, is_ours=True)
 
 

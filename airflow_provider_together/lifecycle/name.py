@@ -28,14 +28,15 @@ from airflow_provider_together.exceptions import ConfigurationError
 LONGEST_NAME = 63
 
 _PREFIX = "af"
-_OWNER_LENGTH = 12
+#: Characters of what stands for an owner in a name.
+DIGEST_LENGTH = 12
 _END_FORMAT = "%Y%m%dt%H%Mz"
 _OPEN_END = "open"
 _LONGEST_DEPLOYMENT = 12
 
 _NAME = re.compile(
     rf"{_PREFIX}-(?P<deployment>[a-z0-9]{{1,{_LONGEST_DEPLOYMENT}}})-(?P<words>[a-z0-9-]*?)-?"
-    rf"(?P<owner>[a-z2-7]{{{_OWNER_LENGTH}}})-(?P<end>[0-9]{{8}}t[0-9]{{4}}z|{_OPEN_END})",
+    rf"(?P<owner>[a-z2-7]{{{DIGEST_LENGTH}}})-(?P<end>[0-9]{{8}}t[0-9]{{4}}z|{_OPEN_END})",
     re.ASCII,
 )
 
@@ -53,6 +54,13 @@ def deployment_id(text: str) -> str:
     return text
 
 
+def digest_of(*parts: str) -> str:
+    """Return the twelve characters of a-z and 2-7 (60 bits) that stand for these parts in a name."""
+    # Lengths keep ("a", "bc") and ("ab", "c") apart.
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:DIGEST_LENGTH]
+
+
 @dataclass(frozen=True, slots=True)
 class Owner:
     """The task instance for which a cluster exists. All tries of it are the same owner."""
@@ -66,15 +74,12 @@ class Owner:
     @property
     def digest(self) -> str:
         """
-        Twelve characters (60 bits) that stand for this owner in a name.
+        What stands for this owner in a name, see :func:`digest_of`.
 
         The deployment stands beside them: so one look in a deployment's own memory tells whose a name is, whatever
         the deployment was called when it was made.
         """
-        parts = (self.dag_id, self.run_id, self.task_id, str(self.map_index))
-        # Lengths keep ("a", "bc") and ("ab", "c") apart.
-        text = "".join(f"{len(part)}:{part}" for part in parts)
-        return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_OWNER_LENGTH]
+        return digest_of(self.dag_id, self.run_id, self.task_id, str(self.map_index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ class ClusterName:
             )
         deployment = deployment_id(owner.deployment)
         end_length = len(_OPEN_END) if end is None else len(end.strftime(_END_FORMAT))
-        room = LONGEST_NAME - len(f"{_PREFIX}-{deployment}-") - len("-") - _OWNER_LENGTH - len("-") - end_length
+        room = LONGEST_NAME - len(f"{_PREFIX}-{deployment}-") - len("-") - DIGEST_LENGTH - len("-") - end_length
         return cls(deployment, _words(owner, room), owner.digest, end)
 
     @classmethod

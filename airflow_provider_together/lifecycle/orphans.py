@@ -3,17 +3,18 @@ The sweep: what was forgotten goes, everything else stays.
 
 It judges by Together's list and by names, not by anybody's memory. A cluster goes if its name is of this
 deployment and either its end of life has passed or its owner is over by Airflow's own word; in doubt it stays.
-Airflow is asked through a note, so that this module imports nothing of it.
+Airflow is asked through a function that is given, so that this module imports nothing of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
-from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.call import Ask, Flow, Note, Pause
 from airflow_provider_together.api.wording import duration
 from airflow_provider_together.lifecycle.delete import prove_gone, request_deletion, request_deletion_once
 from airflow_provider_together.lifecycle.name import ClusterName
@@ -55,16 +56,8 @@ class Standing:
     deletes_reserved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AskOwner(Note):
-    """Is the owner in this name over? The answer is a :class:`Standing`; None if nothing is known of it."""
-
-    message: str = ""
-    name: ClusterName | None = None
-
-    def __iter__(self) -> Flow[Standing | None]:  # type: ignore[override]
-        standing: Standing | None = yield self
-        return standing
+#: Tells how the owner in a name stands; None if nothing is known of it.
+StandingOf = Callable[[ClusterName], Standing | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,6 @@ class Unreadable(Note):
     :param name: what it is named; empty if it has no name either.
     """
 
-    message: str = ""
     name: str = ""
 
 
@@ -100,6 +92,7 @@ class Finding:
 
 def sweep(  # noqa: PLR0913 - each is a setting of its own
     dialect: Dialect,
+    standing_of: StandingOf,
     *,
     deployment: str | None,
     delete: bool,
@@ -110,6 +103,7 @@ def sweep(  # noqa: PLR0913 - each is a setting of its own
     """
     Judge every cluster that there is, and delete the forgotten ones.
 
+    :param standing_of: asks Airflow; in doubt a cluster stays.
     :param deployment: id of this Airflow; None if it has none yet, so that only its own entries prove a name.
     :param delete: whether to delete; otherwise the forgotten are only named.
     :param timeout: seconds that all deletions together may take until they are proven.
@@ -123,7 +117,7 @@ def sweep(  # noqa: PLR0913 - each is a setting of its own
     present = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
 
     def judge(cluster: Cluster) -> Flow[Finding]:
-        return _judge(cluster, present, deployment, delete_reserved=delete_reserved)
+        return _judge(cluster, present, standing_of, deployment, delete_reserved=delete_reserved)
 
     findings = yield from _one_by_one([judge(cluster) for cluster in present])
     if not delete:
@@ -157,12 +151,17 @@ def _one_by_one(flows: Sequence[Flow[Finding]]) -> Flow[list[Finding]]:
 
 
 def _judge(
-    cluster: Cluster, present: Sequence[Cluster], deployment: str | None, *, delete_reserved: bool
+    cluster: Cluster,
+    present: Sequence[Cluster],
+    standing_of: StandingOf,
+    deployment: str | None,
+    *,
+    delete_reserved: bool,
 ) -> Flow[Finding]:
     name = ClusterName.parse(cluster.cluster_name)
     if name is None:
         return Finding(cluster, Fate.SPARED, "its name is not one that an Airflow has made")
-    standing = yield from AskOwner(name=name)
+    standing = yield from Ask(partial(standing_of, name))
     if name.deployment != deployment and standing is None:
         return Finding(cluster, Fate.SPARED, f"it is of deployment {name.deployment!r}", name)
     now = yield from Pause(0)

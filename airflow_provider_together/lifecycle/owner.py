@@ -1,16 +1,16 @@
 """
-How a create knows which cluster it is about, and what it tells its owner to remember.
+How a create knows which cluster it is about, and what its owner remembers.
 
-Values and notes only. Neither API has idempotency keys, labels or unique names, so that a name, and what the
-owner has recorded, are all there is to go by. Several tries of one owner may run at the same time: what is
-recorded is shared by them.
+Values only, and what a memory has to offer. Neither API has idempotency keys, labels or unique names, so that a name,
+and what the owner has recorded, are all there is to go by. Several tries of one owner may run at the same time: what
+is recorded is shared by them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from airflow_provider_together.api.call import Flow, Note
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.lifecycle.reservation import Reservation, reservation_of
@@ -51,22 +51,22 @@ class Record:
         paid = Reservation("") if reservation is None else reservation
         return replace(self, billing_type=paid.billing_type, starts=paid.starts, ends=paid.ends)
 
-    def after(self, note: Note, *, now: float) -> Record:
+    def begun(self, cluster_name: str, reservation: Reservation | None) -> Record:
+        """Return what is on record once a cluster is about to be asked for; a reservation is paid from then on."""
+        return replace(self, cluster_name=cluster_name, has_open_request=True).paid_by(reservation)
+
+    def withdrawn(self) -> Record:
+        """Return what is on record once that request was refused: nothing was made."""
+        return replace(self, has_open_request=False)
+
+    def kept(self, cluster: Cluster, *, now: float) -> Record:
         """
-        Return what is to be recorded after a note of a create.
+        Return what is on record once a cluster is known to be this owner's.
 
         :param now: epoch seconds.
         """
-        if isinstance(note, Intent):
-            begun = replace(self, cluster_name=note.cluster_name, has_open_request=True)
-            # Before the request: a cluster whose answer is lost is a reservation all the same.
-            return begun.paid_by(note.reservation)
-        if isinstance(note, Withdrawn):
-            return replace(self, has_open_request=False)
-        if isinstance(note, Created) and note.cluster is not None:
-            made = Record(note.cluster.cluster_name, note.cluster.cluster_id, now)
-            return made.paid_by(reservation_of(note.cluster, self.reservation))
-        return self
+        made = Record(cluster.cluster_name, cluster.cluster_id, now)
+        return made.paid_by(reservation_of(cluster, self.reservation))
 
     def proves(self, cluster: Cluster) -> bool:
         """Whether the owner has a record of having made the cluster."""
@@ -74,35 +74,24 @@ class Record:
         return is_asked_for or cluster.cluster_id == self.cluster_id
 
 
-@dataclass(frozen=True, slots=True)
-class Intent(Note):
-    """A cluster of this name is about to be asked for; a reservation is paid for from then on."""
+class Memory(Protocol):
+    """
+    What an owner remembers of its cluster: "never a second one" rests on it.
 
-    cluster_name: str = ""
-    reservation: Reservation | None = None
+    All tries of the owner share it, also those that run at the same time.
+    """
 
+    def recall(self) -> Record:
+        """Return what any try has recorded by now."""
 
-@dataclass(frozen=True, slots=True)
-class Withdrawn(Note):
-    """The cluster of the last intent was refused: it was not made."""
+    def begin(self, cluster_name: str, reservation: Reservation | None) -> None:
+        """Record that a cluster of this name is about to be asked for."""
 
+    def withdraw(self) -> None:
+        """Record that the last request was refused: the cluster was not made."""
 
-@dataclass(frozen=True, slots=True)
-class Created(Note):
-    """This cluster exists, and is the one of this owner; to be recorded before anything else can fail."""
-
-    cluster: Cluster | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recall(Note):
-    """What does the owner have on record now? The answer is a :class:`Record`; None counts as an empty one."""
-
-    message: str = ""
-
-    def __iter__(self) -> Flow[Record]:  # type: ignore[override]
-        record: Record | None = yield self
-        return record or Record()
+    def keep(self, cluster: Cluster) -> None:
+        """Record that this cluster exists and is the owner's, before anything else can fail."""
 
 
 @dataclass(frozen=True, slots=True)

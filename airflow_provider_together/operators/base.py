@@ -32,8 +32,7 @@ from airflow_provider_together.waiting.verdict import Verdict
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_together.api.call import Call, Flow, Note
-    from airflow_provider_together.api.client import NoteTaker
+    from airflow_provider_together.api.call import Ask, Call, Flow, Note
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.specs import Spec
 
@@ -88,22 +87,29 @@ class TogetherOperator(CheckedOperator, BaseOperator):
         """The hook of this task's connection."""
         return TogetherHook(self.together_conn_id)
 
-    def run_flow(self, flow: Flow[T], *, note: NoteTaker | None = None) -> T:
+    def run_flow(self, flow: Flow[T]) -> T:
         """
         Run a flow that ends early if the task is killed.
 
         :raises TaskKilledError: if it is.
         """
+        from airflow_provider_together.api.call import Save  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.api.client import answered  # noqa: PLC0415 - for a task only
 
-        def take(told: Note) -> Any:
+        def take(told: Note) -> None:
             with self._asking_airflow(is_asking=True):
-                answer = (note or self._log_note)(told)
-            if told.message:  # after a question the flow may have something to tell that must not be lost
+                self._log_note(told)
+            self.raise_if_killed()
+
+        def answer(question: Ask[Any]) -> Any:
+            with self._asking_airflow(is_asking=True):
+                answer = answered(question, self._log_note)
+            if isinstance(question, Save):  # after a mere question there may be something to save
                 self.raise_if_killed()
             return answer
 
         with self._asking_airflow(is_asking=False):
-            return self.hook.client.run(flow, note=take, sleep=self.sleep)
+            return self.hook.client.run(flow, note=take, ask=answer, sleep=self.sleep)
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields of the spec, as they were rendered."""

@@ -49,14 +49,14 @@ from airflow_provider_together.runtime.parameters import (
 from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.api.call import Note
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.lifecycle.create import IfExists
-    from airflow_provider_together.lifecycle.owner import Creation, Record
+    from airflow_provider_together.lifecycle.owner import Creation
     from airflow_provider_together.lifecycle.reservation import Reservation
-    from airflow_provider_together.runtime.memory import OwnerMemory
 
 #: With one of these a cluster's end of life is not counted from now.
 _WITHOUT_END = ("cluster_name", "reservation_start_time")
@@ -222,12 +222,10 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
-        from airflow_provider_together.operators.surroundings import check_surroundings  # noqa: PLC0415 - for a task only
-
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
-            check_surroundings(self, self._ti)
+            self._creation.check_surroundings(self, self._ti)
             try:
                 return self._create_and_wait(context)
             except TaskKilledError:
@@ -316,33 +314,10 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         )
 
     def _create(self, context: Context) -> Creation:
-        from airflow_provider_together.lifecycle.create import create_or_adopt  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.lifecycle.owner import Identity  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.runtime.memory import OwnerMemory  # noqa: PLC0415 - for a task only
-
-        settings, ti = self.hook.settings, context["ti"]
-        deletes_reserved = truth_of("delete_reserved", self.delete_reserved)
-        memory = OwnerMemory.of(
-            context, settings, keep_on_failure=not self._deletes_on_failure, delete_reserved=deletes_reserved
-        )
         wanted = reservation.Reservation.asked_for(self.parameters(), now=self.hook.client.now())
-        spec = self._spec(memory, wanted)
-        flow = create_or_adopt(
-            self.hook.client.dialect,
-            spec,
-            Identity(
-                None if self.cluster_name else memory.owner,
-                is_retry=ti.try_number > 1,
-                reservation=wanted,
-                deletes_reserved=deletes_reserved,
-            ),
-            if_exists=self.if_exists or ("fail" if self.cluster_name else "adopt"),
-            visibility=settings.visibility,
-            heal=memory.owner.deployment if truth_of("sweep_expired", self.sweep_expired) else None,
-        )
-        creation = self.run_flow(flow, note=lambda note: self._take_note(context, memory, note))
+        creation: Creation = self._creation.create(self, context, wanted)
         if not creation.is_ours:
-            ti.xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
+            context["ti"].xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
             self.publish(context, creation.cluster)
             self._paid = reservation.reservation_of(creation.cluster, wanted)
         if self._paid is not None:
@@ -350,15 +325,18 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self.raise_if_killed()
         return creation
 
-    def _spec(self, memory: OwnerMemory, wanted: Reservation | None) -> ClusterSpec:
-        values = self.parameters()
-        if self.cluster_name is None:
-            # Checked without a name first: a wrong duration must be told as such, not as a wrong name.
-            ClusterSpec.check(values)
-            values["cluster_name"] = memory.new_name(lifetime=self._lifetime(wanted))
-        return ClusterSpec.parse(values)
+    @property
+    def _creation(self) -> ModuleType:
+        """What only a running task needs, see :mod:`~airflow_provider_together.operators.creation`."""
+        from airflow_provider_together.operators import creation  # noqa: PLC0415 - for a task only
 
-    def _lifetime(self, wanted: Reservation | None) -> timedelta | None:
+        return creation
+
+    def lifetime(self, wanted: Reservation | None) -> timedelta | None:
+        """Return how long the cluster lives at the most, as the name that is made says; None without an end."""
+        if self.cluster_name is not None:
+            return None
+        ClusterSpec.check(self.parameters())  # first: a wrong duration must be told as such, not as a wrong name
         if wanted is not None and wanted.ends is not None:
             paid_for = wanted.ends - self.hook.client.now()
             if self.max_lifetime is None:
@@ -378,25 +356,20 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         )
         return None
 
-    def _take_note(self, context: Context, memory: OwnerMemory, note: Note) -> Record | None:
-        """Store what a retry must know, and publish the cluster, before the flow goes on."""
-        from airflow_provider_together.lifecycle.owner import Created, Recall  # noqa: PLC0415 - for a task only
+    def own(self, cluster: Cluster) -> None:
+        """Take a cluster for the one that this try deletes when it is killed."""
+        self._own = cluster
 
-        if isinstance(note, Recall):
-            return memory.recall()
-        self._log_note(note)
-        if isinstance(note, Created):
-            self._own = note.cluster
-        memory.take(note, now=self.hook.client.now())
-        if isinstance(note, Created) and note.cluster is not None:
-            self._paid = memory.recall().reservation
-            self.publish(context, note.cluster)
-            self._publish_reservation(context, note.cluster)
-        return None
+    def publish_own(self, context: Context, cluster: Cluster, paid: Reservation | None) -> None:
+        """
+        Publish the cluster that this task has made or found to be its own.
 
-    def _publish_reservation(self, context: Context, cluster: Cluster) -> None:
-        if self._paid is not None:
-            value = {"cluster_id": cluster.cluster_id, **asdict(self._paid)}
+        :param paid: the reservation that it is, by what is on record.
+        """
+        self._paid = paid
+        self.publish(context, cluster)
+        if paid is not None:
+            value = {"cluster_id": cluster.cluster_id, **asdict(paid)}
             context["ti"].xcom_push(key=RESERVATION_KEY, value=value)
 
     def _recall_reservation(self, context: Context) -> None:
@@ -419,8 +392,6 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         raise AirflowException(str(error)) from None
 
     def _clean_up_own(self, context: Context, cluster_id: str) -> str:
-        from airflow_provider_together.runtime.memory import forget_cluster  # noqa: PLC0415 - for a task only
-
         self._recall_reservation(context)
         if left_alive := self._left_alive():
             return left_alive
@@ -429,7 +400,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=CLEAN_UP_POLL_INTERVAL)
         name = self._own_xcom(context, "cluster_name") or ""
         fate = self.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
-        forget_cluster(context)
+        self._creation.forget_cluster(context)
         return fate
 
     def _gives_back(self, context: Context) -> bool:

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from airflow_provider_together.api.address import DEFAULT_DIALECT, address_of, api_path_of
+from airflow_provider_together.api.address import address_of, api_path_of
 from airflow_provider_together.api.dialects import dialect_class
+from airflow_provider_together.api.known_dialects import DEFAULT_DIALECT
 from airflow_provider_together.api.settings import (
     DEFAULT_RETRIES,
     DEFAULT_TIMEOUT,

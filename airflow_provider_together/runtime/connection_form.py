@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_together.api.known_dialects import DIALECT_NAMES
+
 CONNECTION_TYPE = "together"
 HOOK_NAME = "Together AI"
 DEFAULT_CONNECTION = "together_default"
@@ -19,7 +21,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "label": "API",
         "description": "Which of Together's APIs to speak: tcloud (/api/v1/gpu_cluster) or compute "
         "(/v1/compute/clusters). Empty: the one that the host is known for, else tcloud.",
-        "schema": {"type": ["string", "null"], "enum": ["tcloud", "compute"]},
+        "schema": {"type": ["string", "null"], "enum": list(DIALECT_NAMES)},
     },
     "project_id": {
         "label": "Project ID",

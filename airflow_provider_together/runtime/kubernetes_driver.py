@@ -17,13 +17,14 @@ import urllib3.exceptions
 from kubernetes.client.exceptions import ApiException  # type: ignore[import-untyped]
 from tenacity import AsyncRetrying, Retrying
 
-from airflow_provider_together.api.call import Call, Flow, Note, Step
+from airflow_provider_together.api.call import Ask, Call, Flow, Note, Step
 from airflow_provider_together.api.client import (
     AsyncSleep,
     Clock,
     NoteTaker,
     Sleep,
     adrive,
+    answered,
     drive,
     log_repetition,
 )
@@ -127,6 +128,8 @@ class KubernetesDriver:
             return self.send(step, sleep=sleep)
         if isinstance(step, ClusterQuestion):
             return self._fate()
+        if isinstance(step, Ask):
+            return answered(step, note)
         if isinstance(step, Note):
             return note(step)
         if step.seconds > 0:
@@ -199,6 +202,8 @@ class AsyncKubernetesDriver:
             return await self.send(step, sleep=sleep)
         if isinstance(step, ClusterQuestion):
             return await self._fate()
+        if isinstance(step, Ask):
+            return answered(step, note)
         if isinstance(step, Note):
             return note(step)
         if step.seconds > 0:

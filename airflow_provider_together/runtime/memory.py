@@ -8,20 +8,23 @@ before 3.3.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
-from airflow_provider_together.lifecycle.owner import Created, Intent, Record, Withdrawn
+from airflow_provider_together.lifecycle.owner import Record
 from airflow_provider_together.runtime.compat import has_state_store, state_store
 from airflow_provider_together.runtime.registry import Entry, Registry, deployment_of, registry
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_together.api.call import Note
+    from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.settings import Settings
+    from airflow_provider_together.lifecycle.reservation import Reservation
     from airflow_provider_together.runtime.compat import StateStore
 
 #: Keys in the task's storage: whose the clusters are, what was asked for, what came of it. They are kept apart, so
@@ -54,20 +57,33 @@ class OwnerMemory:
     :param entry: what is known so far.
     :param store: the task's own storage; None before Airflow 3.3.
     :param entries: the deployment's registry.
+    :param now: tells the time, in epoch seconds.
     """
 
-    def __init__(self, entry: Entry, *, store: StateStore | None, entries: Registry) -> None:
+    def __init__(
+        self, entry: Entry, *, store: StateStore | None, entries: Registry, now: Callable[[], float] = time.time
+    ) -> None:
         self._entry = entry
         self._store = store
         self._registry = entries
+        self._now = now
 
     @classmethod
-    def of(cls, context: Context, settings: Settings, *, keep_on_failure: bool, delete_reserved: bool = False) -> Self:
+    def of(
+        cls,
+        context: Context,
+        settings: Settings,
+        *,
+        keep_on_failure: bool,
+        delete_reserved: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> Self:
         """
         Remember what earlier tries have left.
 
         :param keep_on_failure: whether the user wants the cluster to stay when the task fails.
         :param delete_reserved: whether the user said that a reservation may be deleted early.
+        :param now: tells the time, in epoch seconds.
         """
         ti, entries, is_retry = context["ti"], registry(), context["ti"].try_number > 1
         store = state_store(context) if has_state_store(context) else None
@@ -83,7 +99,9 @@ class OwnerMemory:
         if store is None and saved is None:
             # From now on there is an entry to recall: for one that is missing Airflow would log an error.
             entries.register(entry)
-        return cls(entry if saved is None else replace(entry, record=saved.record), store=store, entries=entries)
+        return cls(
+            entry if saved is None else replace(entry, record=saved.record), store=store, entries=entries, now=now
+        )
 
     @property
     def owner(self) -> Owner:
@@ -103,19 +121,24 @@ class OwnerMemory:
         cluster: dict[str, Any] = self._store.get(_CLUSTER) or {}
         return Record(**{**request, **cluster, "has_open_request": request.get("has_open_request", False)})
 
-    def take(self, note: Note, *, now: float) -> None:
-        """
-        Store what a retry must know.
+    def begin(self, cluster_name: str, reservation: Reservation | None) -> None:
+        """See :meth:`~airflow_provider_together.lifecycle.owner.Memory.begin`."""
+        self._store_request(self.recall().begun(cluster_name, reservation))
 
-        :param now: epoch seconds.
-        """
-        if not isinstance(note, (Intent, Withdrawn, Created)):
-            return
-        record = self.recall().after(note, now=now)
+    def withdraw(self) -> None:
+        """See :meth:`~airflow_provider_together.lifecycle.owner.Memory.withdraw`."""
+        self._store_request(self.recall().withdrawn())
+
+    def keep(self, cluster: Cluster) -> None:
+        """See :meth:`~airflow_provider_together.lifecycle.owner.Memory.keep`."""
+        record = self.recall().kept(cluster, now=self._now())
+        if self._store is not None:
+            self._store.set(_CLUSTER, {"cluster_id": record.cluster_id, "noted_at": record.noted_at})
+        self._store_request(record)
+
+    def _store_request(self, record: Record) -> None:
         if self._store is not None:
             names = ("cluster_name", "has_open_request", "billing_type", "starts", "ends")
             self._store.set(_REQUEST, {name: getattr(record, name) for name in names})
-            if isinstance(note, Created):
-                self._store.set(_CLUSTER, {"cluster_id": record.cluster_id, "noted_at": record.noted_at})
         self._entry = replace(self._entry, record=record)
         self._registry.register(self._entry)

@@ -9,8 +9,6 @@ one storage that tasks and shells share on every Airflow that we support. Nothin
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
 import secrets
@@ -21,7 +19,7 @@ from typing import Any, Self
 
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.lifecycle.name import ClusterName, Owner, deployment_id
+from airflow_provider_together.lifecycle.name import ClusterName, Owner, deployment_id, digest_of
 from airflow_provider_together.lifecycle.orphans import Standing
 from airflow_provider_together.lifecycle.owner import Record
 from airflow_provider_together.runtime.compat import Variables, run_state, variables
@@ -212,8 +210,7 @@ def registry() -> Registry:
 
 
 def _made_up(anchor: str) -> str:
-    random = hashlib.sha256(anchor.encode()).digest() if anchor else secrets.token_bytes(_ID_LENGTH)
-    return base64.b32encode(random).decode().lower()[:_ID_LENGTH]
+    return digest_of(anchor or secrets.token_hex())[:_ID_LENGTH]
 
 
 def _checked(known: str) -> str:

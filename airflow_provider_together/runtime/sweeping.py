@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_together.api.call import Note
 from airflow_provider_together.api.client import Sleep
 from airflow_provider_together.api.wording import counted, printable
-from airflow_provider_together.lifecycle.orphans import AskOwner, Fate, Finding, Standing, Unreadable, sweep
+from airflow_provider_together.lifecycle.name import ClusterName
+from airflow_provider_together.lifecycle.orphans import Fate, Finding, Standing, Unreadable, sweep
 from airflow_provider_together.runtime.registry import Registry, known_deployment, standing_of
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def sweep_clusters(  # noqa: PLR0913 - each is a setting of its own
     """
     unreadable: list[str] = []
 
-    def take(note: Note) -> Standing | None:
-        if isinstance(note, AskOwner):
-            entry = None if entries is None or note.name is None else entries.entry_for(note.name)
-            return None if entry is None else standing_of(entry)
+    def ask(name: ClusterName) -> Standing | None:
+        entry = None if entries is None else entries.entry_for(name)
+        return None if entry is None else standing_of(entry)
+
+    def take(note: Note) -> None:
         if isinstance(note, Unreadable):
             unreadable.append(note.name)
         say(note.message)
-        return None
 
     if deployment is None and entries is not None:
         deployment = known_deployment(hook.settings)
-    dialect = hook.client.dialect
     flow = sweep(
-        dialect,
+        hook.client.dialect,
+        ask,
         deployment=deployment,
         delete=delete,
         timeout=timeout,

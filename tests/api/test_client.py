@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from airflow_provider_together.api import client as client_module
-from airflow_provider_together.api.call import Call, Flow, Note, Pause
+from airflow_provider_together.api.call import Ask, Call, Flow, Note, Pause, Save
 from airflow_provider_together.api.client import (
     AsyncClient,
     Client,
@@ -33,8 +33,8 @@ from airflow_provider_together.exceptions import (
     TogetherError,
 )
 from airflow_provider_together.lifecycle.create import create_or_adopt
-from airflow_provider_together.lifecycle.owner import Creation, Identity, Recall, Record
-from tests.support.driving import Driving
+from airflow_provider_together.lifecycle.owner import Creation, Identity
+from tests.support.driving import Driving, Script
 from tests.support.engine import CANARY_KEY, all_calls, call_with, reply_json, settings_with, spec_with
 
 READY = reply_json({"cluster_id": "c-1", "status": "Ready"})
@@ -144,23 +144,27 @@ def test_a_flow_runs_the_same_on_both_drivers(driving: Driving, dialect: Dialect
         httpx.Response(200, json={"clusters": []}),
         httpx.Response(200, json={"clusters": [{"cluster_id": "c-9", "cluster_name": "train"}]}),
     )
-    flow = create_or_adopt(dialect, spec_with(), Identity(), if_exists="fail")
+    flow = create_or_adopt(dialect, spec_with(), Identity(), Script([]), if_exists="fail")
     creation = driving.run(flow, settings_with(), handler=handler)
     assert isinstance(creation, Creation)
     assert creation.cluster.cluster_id == "c-9"
     assert [request.method for request in handler.requests] == ["GET", "POST", "GET", "GET"]
-    assert [type(note).__name__ for note in driving.noted if note.message] == ["Intent", "Note", "Created"]
+    assert [type(note).__name__ for note in driving.noted] == ["Note", "Note", "Note"]
     assert driving.slept == [1.0, 2.0, 2.0]
 
 
-def test_a_question_that_nobody_answers_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    def flow() -> Flow[Record]:
-        yield Note("on the way")
-        return (yield from Recall())
+def test_a_question_is_answered_and_what_is_saved_is_told_first(driving: Driving) -> None:
+    said: list[str] = []
 
-    with caplog.at_level("INFO"), Client(settings_with()) as client:
-        assert client.run(flow()) == Record()
-    assert caplog.messages == ["on the way"]
+    def save() -> None:
+        said.extend([*(f"told: {note.message}" for note in driving.noted), "saved"])
+
+    def flow() -> Flow[int]:
+        yield from Save(save, "about to save")
+        return (yield from Ask(lambda: len(said)))
+
+    assert driving.run(flow(), settings_with()) == 2
+    assert said == ["told: about to save", "saved"]
 
 
 def test_an_error_reaches_the_flow_which_may_go_on(driving: Driving) -> None:
@@ -175,7 +179,7 @@ def test_an_error_reaches_the_flow_which_may_go_on(driving: Driving) -> None:
 
 
 def test_an_error_that_a_flow_does_not_catch_reaches_the_caller(driving: Driving, dialect: Dialect) -> None:
-    flow = create_or_adopt(dialect, spec_with(), Identity(), if_exists="fail")
+    flow = create_or_adopt(dialect, spec_with(), Identity(), Script([]), if_exists="fail")
     with pytest.raises(AuthenticationError):
         driving.run(flow, settings_with(), handler=reply_json({}, status=401))
 

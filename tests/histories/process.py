@@ -1,9 +1,9 @@
 """
 One flow in the hands of a driver that can be stopped between any two steps.
 
-It does what the package's drivers do (send, repeat what may be repeated, pause, take notes), but one step at a time
-and in virtual time, so that a history can put any step of another process in between. Killing it drops an answer
-that has not reached the flow yet, as SIGKILL does. It decides nothing.
+It does what the package's drivers do (send, repeat what may be repeated, pause, let questions be answered), but one
+step at a time and in virtual time, so that a history can put any step of another process in between. Killing it drops
+an answer that has not reached the flow yet, as SIGKILL does. It decides nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
+from airflow_provider_together.api.call import Ask, Call, Flow, Note, Pause, Step
 from airflow_provider_together.api.retry import is_worth_repeating, wait_seconds
 from airflow_provider_together.exceptions import TogetherError
 from tests.histories.cloud import Cloud
@@ -26,11 +26,10 @@ class Process(Generic[T]):
 
     :param actor: who it is, in the cloud's books.
     :param flow: what it does.
-    :param take_note: gets each note; what it returns goes back to the flow.
     :param began: when it was started, in epoch seconds.
     """
 
-    def __init__(self, actor: str, flow: Flow[T], *, cloud: Cloud, take_note: Callable[[Note], Any]) -> None:
+    def __init__(self, actor: str, flow: Flow[T], *, cloud: Cloud) -> None:
         self.actor = actor
         self.began = cloud.now()
         self.wakes_at = self.began
@@ -40,7 +39,6 @@ class Process(Generic[T]):
         self.was_killed = False
         self._flow = flow
         self._cloud = cloud
-        self._take_note = take_note
         self._goes_on: Callable[[], Step] = lambda: next(flow)
         self._attempt = 0
 
@@ -73,8 +71,10 @@ class Process(Generic[T]):
     def _carry_out(self, step: Step) -> None:
         if isinstance(step, Call):
             self._send(step)
+        elif isinstance(step, Ask):
+            self._answer(step.answer())
         elif isinstance(step, Note):
-            self._answer(self._take_note(step))
+            self._answer(None)
         elif isinstance(step, Pause):
             self.wakes_at = self._cloud.now() + step.seconds
             self._goes_on = lambda: self._flow.send(self._cloud.now())

@@ -8,18 +8,19 @@ to happen is not said here; that is ``rules.py``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from airflow_provider_together.api.call import Flow, Note
+from airflow_provider_together.api.call import Flow
 from airflow_provider_together.api.specs import ClusterSpec
 from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists, create_or_adopt
 from airflow_provider_together.lifecycle.delete import delete_and_prove
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
-from airflow_provider_together.lifecycle.orphans import AskOwner, Finding, Standing, sweep
-from airflow_provider_together.lifecycle.owner import Creation, Identity, Recall
+from airflow_provider_together.lifecycle.orphans import Finding, Standing, sweep
+from airflow_provider_together.lifecycle.owner import Creation, Identity
 from airflow_provider_together.runtime.memory import OwnerMemory
 from airflow_provider_together.runtime.registry import Entry, Registry
 from airflow_provider_together.waiting.gone import GoneWait
@@ -89,10 +90,10 @@ class Task:
     is_over: bool = False
     cleared_tries: int = 0
 
-    def memory(self) -> OwnerMemory:
-        """Return what a try that begins now can remember."""
+    def memory(self, *, now: Callable[[], float] = time.time) -> OwnerMemory:
+        """Return what a try that begins now can remember; ``now`` tells the time, in epoch seconds."""
         entry = Entry.of(self.owner, keep_on_failure=False)
-        return OwnerMemory(entry, store=self.storage, entries=self.registry)
+        return OwnerMemory(entry, store=self.storage, entries=self.registry, now=now)
 
     def identity(self) -> Identity:
         """Return how a try that begins now would know its cluster."""
@@ -191,16 +192,12 @@ class Scene:
             self.cloud.dialect,
             spec,
             task.identity(),
+            task.memory(now=self.cloud.now),
             if_exists=task.if_exists,
             visibility=VISIBILITY_SECONDS,
             heal=task.owner.deployment,
         )
-        memory = task.memory()
-
-        def take_note(note: Note) -> Any:
-            return memory.recall() if isinstance(note, Recall) else memory.take(note, now=self.cloud.now())
-
-        process = self._start(task.actor, flow, take_note)
+        process = self._start(task.actor, flow)
         task.tries.append(process)
         return process
 
@@ -212,12 +209,14 @@ class Scene:
 
     def start_sweep(self, deployment: str) -> Process[list[Finding]]:
         """Begin a sweep of an Airflow."""
-        flow = sweep(self.cloud.dialect, deployment=deployment, delete=True, timeout=PATIENCE, poll_interval=15.0)
 
-        def answer(note: Note) -> Standing | None:
-            return self._standing(note.name, deployment) if isinstance(note, AskOwner) and note.name else None
+        def standing_of(name: ClusterName) -> Standing | None:
+            return self._standing(name, deployment)
 
-        return self._start(f"{deployment}'s sweep", flow, answer)
+        flow = sweep(
+            self.cloud.dialect, standing_of, deployment=deployment, delete=True, timeout=PATIENCE, poll_interval=15.0
+        )
+        return self._start(f"{deployment}'s sweep", flow)
 
     def _standing(self, name: ClusterName, deployment: str) -> Standing | None:
         entry = self.registries[deployment].entry_for(name)
@@ -226,8 +225,8 @@ class Scene:
         is_over = next(task.is_over for task in self.tasks if task.owner == entry.owner)
         return Standing("its run is over" if is_over else "its run goes on", is_over, entry.record.cluster_id)
 
-    def _start(self, actor: str, flow: Flow[Any], take_note: Callable[[Note], Any] = lambda _: None) -> Process[Any]:
-        process: Process[Any] = Process(actor, flow, cloud=self.cloud, take_note=take_note)
+    def _start(self, actor: str, flow: Flow[Any]) -> Process[Any]:
+        process: Process[Any] = Process(actor, flow, cloud=self.cloud)
         self.processes.append(process)
         return process
 

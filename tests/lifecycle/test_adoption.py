@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
+from airflow_provider_together.api.call import Ask, Call, Flow, Pause, Step
 from airflow_provider_together.api.dialects import Dialect, TCloud
 from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.exceptions import (
@@ -20,7 +20,8 @@ from airflow_provider_together.exceptions import (
 )
 from airflow_provider_together.lifecycle.create import create_or_adopt
 from airflow_provider_together.lifecycle.name import ClusterName
-from airflow_provider_together.lifecycle.owner import Creation, Identity, Recall, Record
+from airflow_provider_together.lifecycle.owner import Creation, Identity, Record
+from airflow_provider_together.lifecycle.reservation import Reservation
 from tests.lifecycle.test_create import (
     LATER,
     LONG_AGO,
@@ -62,15 +63,25 @@ class Shared:
         self.made = 0
         self.now = 0.0
 
+    def recall(self) -> Record:
+        return self.record
+
+    def begin(self, cluster_name: str, reservation: Reservation | None) -> None:
+        self.record = self.record.begun(cluster_name, reservation)
+
+    def withdraw(self) -> None:
+        self.record = self.record.withdrawn()
+
+    def keep(self, cluster: Cluster) -> None:
+        self.record = self.record.kept(cluster, now=0.0)
+
     def step(self, flow: Flow[Creation], step: Any) -> Any:
         """Do one step and return the next; a flow's end is raised as StopIteration."""
         answer: Any = self.now
         if isinstance(step, Call):
             answer = self._answer(step)
-        elif isinstance(step, Recall):
-            answer = self.record
-        elif isinstance(step, Note):
-            self.record = self.record.after(step, now=0.0)
+        elif isinstance(step, Ask):
+            answer = step.answer()
         return flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)
 
     def _answer(self, call: Call[Any]) -> Any:
@@ -96,7 +107,7 @@ def test_two_tries_at_the_same_time_end_with_one_cluster_known_to_both() -> None
 def _race(order: int) -> None:
     """Run two tries; requests take no time here, so one that pauses sleeps as long as the other one is busy."""
     shared = Shared()
-    flows = [create_or_adopt(TCloud(), OUR_SPEC, OUR_IDENTITY, if_exists="adopt") for _ in range(2)]
+    flows = [create_or_adopt(TCloud(), OUR_SPEC, OUR_IDENTITY, shared, if_exists="adopt") for _ in range(2)]
     steps: list[Any] = [next(flow) for flow in flows]
     awake_at = [0.0, 0.0]
     ends: dict[int, Creation] = {}
@@ -134,7 +145,7 @@ class Overtaken(Create):
 
 def test_a_second_try_that_meets_another_ones_record_gives_its_own_cluster_back(dialect: Dialect) -> None:
     script = Overtaken(dialect, [[], MINE], gets=(), deletion=True)
-    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt"))
+    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, script, if_exists="adopt"))
     assert end == Creation(RIVAL, is_ours=True)
     assert deleted(script) == ["mine"]
 
@@ -142,7 +153,7 @@ def test_a_second_try_that_meets_another_ones_record_gives_its_own_cluster_back(
 def test_a_try_that_is_told_of_another_ones_cluster_before_it_asks_takes_that(dialect: Dialect) -> None:
     script = Overtaken(dialect, [[]], gets=(), deletion=True)
     script.after = "GET"
-    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt"))
+    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, script, if_exists="adopt"))
     assert end == Creation(RIVAL, is_ours=True)
     assert "POST" not in script.requests
 
@@ -292,7 +303,7 @@ def test_of_two_tries_for_a_users_own_name_the_one_that_is_not_on_record_gives_w
             return super()._answer(step, left)
 
     script = OvertakenLater(dialect, [[], cluster_with("mine", cluster_name="train")], gets=(), deletion=True)
-    end = script.drive(create_or_adopt(dialect, spec_with(), Identity(), if_exists="fail"))
+    end = script.drive(create_or_adopt(dialect, spec_with(), Identity(), script, if_exists="fail"))
     assert end == Creation(rival, is_ours=True)
     assert deleted(script) == ["mine"]
 
@@ -308,7 +319,7 @@ def test_a_create_whose_find_was_given_back_meanwhile_starts_over(dialect: Diale
 
 def test_a_create_that_gives_way_to_one_that_is_gone_by_then_starts_over(dialect: Dialect) -> None:
     script = Overtaken(dialect, [[], MINE, [MINE]], gets=[RIVAL, ENDING, ENDING], deletion=True)
-    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt"))
+    end = script.drive(create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, script, if_exists="adopt"))
     assert end == Creation(MINE, is_ours=True)
     assert deleted(script) == []
 

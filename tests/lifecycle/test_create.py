@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any
 
 import pytest
 
-from airflow_provider_together.api.call import Call, Note, Pause, Step
+from airflow_provider_together.api.call import Call, Note, Pause, Save, Step
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
 from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.exceptions import (
@@ -30,15 +31,7 @@ from airflow_provider_together.exceptions import (
 )
 from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists, create_or_adopt
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
-from airflow_provider_together.lifecycle.owner import (
-    Created,
-    Creation,
-    Identity,
-    Intent,
-    Recall,
-    Record,
-    Withdrawn,
-)
+from airflow_provider_together.lifecycle.owner import Creation, Identity, Record
 from tests.support.driving import Script
 from tests.support.engine import cluster_with, spec_with
 
@@ -122,7 +115,7 @@ def creating(
     script = Create(dialect, answers, gets=gets, deletion=deletion)
     script.record, script.now = record or Record(), NOW.timestamp()
     try:
-        flow = create_or_adopt(dialect, spec, identity or Identity(), if_exists=if_exists, heal=heal)
+        flow = create_or_adopt(dialect, spec, identity or Identity(), script, if_exists=if_exists, heal=heal)
         return script, script.drive(flow)
     except TogetherError as error:
         return script, error
@@ -139,19 +132,15 @@ def made_at(hour: int, **fields: Any) -> Cluster:
 
 def test_where_nothing_is_a_cluster_is_made(dialect: Dialect) -> None:
     script, end = creating(dialect, [[], cluster_with("c-9", cluster_name="train")])
-    assert script.shape == ["GET", "Intent", "POST", "Created"]
+    assert script.shape == ["GET", "begin", "POST", "keep"]
     assert isinstance(end, Creation)
     assert (end.cluster.cluster_id, end.is_ours) == ("c-9", True)
 
 
 def test_the_intent_names_the_cluster_and_what_it_will_be(dialect: Dialect) -> None:
-    intent, created = creating(dialect, [[], cluster_with("c-9")])[0].notes
-    assert isinstance(intent, Intent)
-    assert isinstance(created, Created)
-    assert intent.cluster_name == "train"
-    assert intent.message == "Asking for cluster 'train': 8 x H100_SXM in us-central-8, ON_DEMAND for 1 day."
-    assert created.cluster is not None
-    assert created.cluster.cluster_id == "c-9"
+    script, _ = creating(dialect, [[], cluster_with("c-9")])
+    assert script.saved == [("begin", "train"), ("keep", "c-9")]
+    assert script.notes[0].message == "Asking for cluster 'train': 8 x H100_SXM in us-central-8, ON_DEMAND for 1 day."
 
 
 def test_a_create_without_a_duration_does_not_speak_of_days() -> None:
@@ -183,7 +172,7 @@ def test_a_list_that_cannot_be_had_ends_a_create_before_its_post(dialect: Dialec
 def test_a_live_one_of_ours_is_adopted(dialect: Dialect, status: str, if_exists: IfExists) -> None:
     mine = cluster_with("c-1", cluster_name=LATER, status=status)
     script, end = creating(dialect, [[mine]], spec=OUR_SPEC, identity=OUR_IDENTITY, if_exists=if_exists)
-    assert script.shape == ["GET", "Created", "GET"]
+    assert script.shape == ["GET", "keep", "GET"]
     assert end == Creation(mine, is_ours=True)
 
 
@@ -306,8 +295,8 @@ def test_what_an_answer_does_not_tell_is_no_difference(dialect: Dialect) -> None
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
 def test_a_refused_create_withdraws_its_intent_and_raises(dialect: Dialect, refusal: TogetherError) -> None:
     script, end = creating(dialect, [[], refusal])
-    assert script.shape == ["GET", "Intent", "POST", "Withdrawn"]
-    assert isinstance(script.notes[-1], Withdrawn)
+    assert script.shape == ["GET", "begin", "POST", "withdraw"]
+    assert not script.record.has_open_request
     assert end is refusal
 
 
@@ -316,7 +305,7 @@ def test_after_a_lost_answer_what_shows_up_is_adopted(dialect: Dialect) -> None:
     script, end = creating(dialect, [[], LOST, [], [], [late]], spec=OUR_SPEC, identity=OUR_IDENTITY)
     assert script.requests == ["GET", "POST", "GET", "GET", "GET", "GET"]
     assert script.pauses == [1, 2, 4]
-    assert [type(note) for note in script.notes] == [Intent, Note, Created]
+    assert [type(note) for note in script.notes] == [Save, Note, Save]
     assert end == Creation(late, is_ours=True)
 
 
@@ -332,7 +321,7 @@ def test_a_lost_answer_without_effect_is_an_unknown_outcome_and_never_a_second_p
     assert "looks again before it asks again" in str(end)
     assert script.requests.count("POST") == 1
     assert sum(script.pauses) == VISIBILITY_SECONDS
-    assert not [note for note in script.notes if isinstance(note, (Withdrawn, Created))]
+    assert script.saved == [("begin", "train")]
 
 
 def test_a_look_that_fails_after_a_lost_answer_is_no_answer(dialect: Dialect) -> None:
@@ -376,16 +365,12 @@ def test_a_try_that_follows_a_killed_one_looks_for_as_long_as_a_list_may_lag(dia
 
 def test_a_try_that_follows_a_killed_one_asks_when_nothing_has_shown_up(dialect: Dialect) -> None:
     made = cluster_with("c-9", cluster_name=OURS)
-    flow = create_or_adopt(dialect, OUR_SPEC, OUR_IDENTITY, if_exists="adopt")
-    step, steps = next(flow), []
-    while not (isinstance(step, Call) and step.method == "POST"):
-        steps.append(step)
-        recalled = Record(OURS, has_open_request=True)
-        step = flow.send(recalled if isinstance(step, Recall) else Listing() if isinstance(step, Call) else 0.0)
-    assert sum(pause.seconds for pause in steps if isinstance(pause, Pause)) == VISIBILITY_SECONDS
-    assert isinstance(flow.send(made), Recall)
-    assert isinstance(flow.send(Record(OURS, has_open_request=True)), Created)
-    flow.close()
+    lists: list[Any] = [[]] * 8
+    script, end = creating(dialect, [*lists, made, [made]], spec=OUR_SPEC, identity=OUR_IDENTITY, record=ASKED)
+    assert end == Creation(made, is_ours=True)
+    before = takewhile(lambda step: not (isinstance(step, Call) and step.method == "POST"), script.steps)
+    assert sum(step.seconds for step in before if isinstance(step, Pause)) == VISIBILITY_SECONDS
+    assert script.saved == [("begin", OURS), ("keep", "c-9")]
 
 
 def test_a_try_that_cannot_look_for_what_a_killed_one_has_asked_for_asks_nothing(dialect: Dialect) -> None:
@@ -434,11 +419,10 @@ def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dial
 
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:
     for count in range(1, 9):
-        flow = create_or_adopt(dialect, SPEC, Identity(), if_exists="fail")
-        answers: list[Any] = [Listing(), None, 0.0, None, None, LOST, None, 5.0]
-        next(flow)
-        for answer in answers[: count - 1]:
-            flow.throw(answer) if isinstance(answer, TogetherError) else flow.send(answer)
+        script = Script([[], LOST, []], most_steps=count)
+        flow = create_or_adopt(dialect, SPEC, Identity(), script, if_exists="fail")
+        with pytest.raises(AssertionError, match="not over"):
+            script.drive(flow)
         flow.close()
 
 

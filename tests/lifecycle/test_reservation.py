@@ -102,8 +102,9 @@ def test_of_several_ends_the_latest_counts() -> None:
     assert reservation_of(lasting) == Reservation("RESERVED", None, START + 2 * DAY)
 
 
-def creating(dialect: Dialect, identity: Identity = ASKS, **options: Any) -> Any:
-    return create_or_adopt(dialect, OUR_SPEC, identity, if_exists="adopt", visibility=1.0, **options)
+def create(dialect: Dialect, script: Script, identity: Identity = ASKS, **options: Any) -> Creation:
+    flow = create_or_adopt(dialect, OUR_SPEC, identity, script, if_exists="adopt", visibility=1.0, **options)
+    return script.drive(flow)
 
 
 def deletions(script: Script) -> int:
@@ -117,14 +118,14 @@ FAILED = cluster_with("c-1", cluster_name=OURS, status="FAILED")
 def test_a_reservation_that_has_failed_is_neither_deleted_nor_replaced(dialect: Dialect, answers: list[Any]) -> None:
     script = Script(answers, record=replace(PAID_RECORD, cluster_id="c-1"), now=START)
     with pytest.raises(ClusterFailedError, match="paid until"):
-        script.drive(creating(dialect))
+        create(dialect, script)
     assert set(script.requests) == {"GET"}
 
 
 def test_one_that_has_failed_is_replaced_where_the_user_says_so(dialect: Dialect) -> None:
     made = cluster_with("c-2", cluster_name=OURS)
     script = Script([[FAILED], None, made, [made]], record=replace(PAID_RECORD), now=START)
-    creation = script.drive(creating(dialect, replace(ASKS, deletes_reserved=True)))
+    creation = create(dialect, script, replace(ASKS, deletes_reserved=True))
     assert creation == Creation(made, is_ours=True)
     assert deletions(script) == 1
 
@@ -132,14 +133,14 @@ def test_one_that_has_failed_is_replaced_where_the_user_says_so(dialect: Dialect
 def test_a_live_one_goes_before_one_that_has_failed(dialect: Dialect) -> None:
     alive = cluster_with("c-2", cluster_name=OURS)
     script = Script([[FAILED, alive], alive], now=START)
-    assert script.drive(creating(dialect)).cluster == alive
+    assert create(dialect, script).cluster == alive
     assert deletions(script) == 0
 
 
 def test_a_second_reservation_of_one_owner_is_left_alive_and_loudly_told(dialect: Dialect) -> None:
     one, other = (cluster_with(f"c-{number}", cluster_name=OURS) for number in (1, 2))
     script = Script([[one, other], [one, other], one], now=START)
-    assert script.drive(creating(dialect)).cluster == one
+    assert create(dialect, script).cluster == one
     assert deletions(script) == 0
     (alert,) = [note for note in script.notes if isinstance(note, Alert)]
     assert "c-2" in alert.message
@@ -157,14 +158,14 @@ def test_a_failed_reservation_of_another_try_is_no_reason_to_give_up_ones_own(di
             return answer
 
     script = Rival([[], made, FAILED, [made]], now=START)
-    assert script.drive(creating(dialect)).cluster == made
+    assert create(dialect, script).cluster == made
     assert deletions(script) == 0
 
 
 def test_what_is_paid_for_is_recorded_before_it_is_asked_for(dialect: Dialect) -> None:
     script = Script([[], NOT_FOUND], now=START)
     with pytest.raises(NotFoundError):
-        script.drive(creating(dialect))
+        create(dialect, script)
     assert script.record.reservation == PAID
 
 
@@ -174,7 +175,7 @@ def test_no_create_deletes_a_reservation_that_was_extended_beyond_its_name(
 ) -> None:
     extended = cluster_with("c-1", cluster_name=ENDED, billing_type="RESERVED", reservation_end_time=LATER)
     script = Script([[extended], extended], now=START)
-    script.drive(creating(dialect, identity, heal=OWNER.deployment))
+    create(dialect, script, identity, heal=OWNER.deployment)
     assert deletions(script) == 0
 
 
@@ -206,6 +207,7 @@ def test_a_sweep_deletes_it_where_the_user_says_so(dialect: Dialect, standing: S
     cloud = cloud_of(OURS, standing)
     flow = sweep(
         dialect,
+        cloud.standing_of,
         deployment=OWNER.deployment,
         delete=True,
         timeout=60,

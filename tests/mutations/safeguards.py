@@ -72,15 +72,15 @@ SAFEGUARDS = [
     Safeguard(
         "a create looks before it asks",
         "lifecycle/create.py",
-        "found = yield from find_cluster(dialect, name, identity, heal=heal)",
+        "found = yield from adoption.find(heal=heal)",
         "found = None",
         (CREATE, KNOWN),
     ),
     Safeguard(
         "the intent is recorded before the POST",
         "lifecycle/create.py",
-        '    yield Intent(f"Asking for {_wanted(spec)}.", name, identity.reservation)\n',
-        "",
+        "    yield from Save(intent, ",
+        "    yield Note(",
         (CREATE, KNOWN),
     ),
     Safeguard(
@@ -100,7 +100,7 @@ SAFEGUARDS = [
     Safeguard(
         "after an unknown outcome its effect is looked for",
         "lifecycle/create.py",
-        "        made = yield from look_for_effect(dialect, name, identity, error, visibility)\n",
+        "        made = yield from adoption.look_for_effect(error)\n",
         "        raise\n",
         (CREATE, KNOWN),
     ),
@@ -121,15 +121,15 @@ SAFEGUARDS = [
     Safeguard(
         "a list that misses the recorded cluster is not believed",
         "lifecycle/create.py",
-        "        found = yield from recorded_cluster(dialect, record, identity, visibility)\n",
+        "        found = yield from adoption.recorded(record)\n",
         "        found = None\n",
         (ADOPTION, KNOWN),
     ),
     Safeguard(
         "an intent leaves the recorded cluster on record",
         "lifecycle/owner.py",
-        "begun = replace(self, cluster_name=note.cluster_name, has_open_request=True)",
-        "begun = Record(note.cluster_name, has_open_request=True)",
+        "return replace(self, cluster_name=cluster_name, has_open_request=True)",
+        "return Record(cluster_name, has_open_request=True)",
         (KNOWN,),
     ),
     Safeguard(
@@ -156,14 +156,14 @@ SAFEGUARDS = [
     Safeguard(
         "a cluster that is given way to is seen alive first",
         "lifecycle/adoption.py",
-        "    if not (yield from is_alive(dialect, rival)):\n        return None\n",
+        "        if not (yield from is_alive(self.dialect, rival)):\n            return None\n",
         "",
         (ADOPTION,),
     ),
     Safeguard(
         "nothing is given back for a cluster that is not seen alive",
         "lifecycle/adoption.py",
-        "        if not (yield from is_alive(dialect, kept)):\n            continue\n",
+        "            if not (yield from is_alive(self.dialect, kept)):\n                continue\n",
         "",
         (ADOPTION,),
     ),
@@ -177,8 +177,8 @@ SAFEGUARDS = [
     Safeguard(
         "of two tries for a user's own name one gives way",
         "lifecycle/adoption.py",
-        "        return made if rival is None else (yield from _give_way(dialect, made, rival, identity))\n",
-        "        return made\n",
+        "return made if rival is None else (yield from self._give_way(made, rival))\n",
+        "return made\n",
         (ADOPTION,),
     ),
     Safeguard(
@@ -312,7 +312,7 @@ SAFEGUARDS = [
     Safeguard(
         "a create gives back what is past its end of life",
         "lifecycle/adoption.py",
-        'yield from _give_back(dialect, cluster, why="its end of life has passed")',
+        'yield from self._give_back(cluster, why="its end of life has passed")',
         "continue",
         (ADOPTION, KNOWN),
     ),
@@ -738,8 +738,8 @@ SAFEGUARDS = [
     Safeguard(
         "nothing is asked for while an entry of its name has no id",
         "lifecycle/adoption.py",
-        "    if not (usable or lost):\n        require_readable(",
-        "    if False:\n        require_readable(",
+        "        if not (usable or lost):\n            require_readable(",
+        "        if False:\n            require_readable(",
         (CREATE,),
     ),
     Safeguard(
@@ -934,8 +934,8 @@ SAFEGUARDS = [
     Safeguard(
         "a second reservation of one owner is left alive",
         "lifecycle/adoption.py",
-        "    paid = identity.keeps(cluster, record, now=now)\n    if paid is None:\n",
-        "    paid = identity.keeps(cluster, record, now=now)\n    if paid or not paid:\n",
+        "        if paid is None:\n            yield from self._give_back(",
+        "        if paid or not paid:\n            yield from self._give_back(",
         (RESERVATION,),
     ),
     Safeguard(
@@ -948,8 +948,8 @@ SAFEGUARDS = [
     Safeguard(
         "what is paid for is recorded before it is asked for",
         "lifecycle/owner.py",
-        "            return begun.paid_by(note.reservation)\n",
-        "            return begun\n",
+        "has_open_request=True).paid_by(reservation)",
+        "has_open_request=True)",
         (RESERVATION,),
     ),
     Safeguard(

@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import httpx
 
-from airflow_provider_together.api.call import Call, Flow, Note, Pause, Step
+from airflow_provider_together.api.call import Ask, Call, Flow, Note, Pause, Save, Step
 from airflow_provider_together.api.client import AsyncClient, Client
-from airflow_provider_together.api.models import Listing
+from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.exceptions import TogetherError
-from airflow_provider_together.lifecycle.owner import Recall, Record
+from airflow_provider_together.lifecycle.owner import Record
+from airflow_provider_together.lifecycle.reservation import Reservation
 
 T = TypeVar("T")
 
@@ -32,10 +33,10 @@ Answer = Any
 @dataclass
 class Script:
     """
-    Drives one flow.
+    Drives one flow, and is the memory of its owner.
 
     :param answers: results or errors of the flow's calls, in order; the last one goes on for ever.
-    :param record: what the owner has on record at the beginning; the flow's notes change it.
+    :param record: what the owner has on record at the beginning; the flow changes it.
     :param now: epoch seconds at the beginning; a pause of the flow moves it.
     :param most_steps: where a flow that never ends is given up.
     """
@@ -45,6 +46,23 @@ class Script:
     now: float = 1000.0
     most_steps: int = 2000
     steps: list[Step] = field(default_factory=list)
+    #: What was saved, by the name of the method and what it was about.
+    saved: list[tuple[str, str]] = field(default_factory=list)
+
+    def recall(self) -> Record:
+        return self.record
+
+    def begin(self, cluster_name: str, reservation: Reservation | None) -> None:
+        self.saved.append(("begin", cluster_name))
+        self.record = self.record.begun(cluster_name, reservation)
+
+    def withdraw(self) -> None:
+        self.saved.append(("withdraw", ""))
+        self.record = self.record.withdrawn()
+
+    def keep(self, cluster: Cluster) -> None:
+        self.saved.append(("keep", cluster.cluster_id))
+        self.record = self.record.kept(cluster, now=self.now)
 
     def drive(self, flow: Flow[T]) -> T:
         """Run the flow to its end and return its result."""
@@ -68,10 +86,8 @@ class Script:
         if isinstance(step, Pause):
             self.now += step.seconds
             return self.now
-        if isinstance(step, Recall):
-            return self.record
-        if isinstance(step, Note):
-            self.record = self.record.after(step, now=self.now)
+        if isinstance(step, Ask):
+            return step.answer()
         return None
 
     @property
@@ -85,17 +101,18 @@ class Script:
         return [step.seconds for step in self.steps if isinstance(step, Pause) and step.seconds > 0]
 
     @property
-    def notes(self) -> list[Note]:
-        """All notes, without questions."""
-        return [step for step in self.steps if isinstance(step, Note) and not isinstance(step, Recall)]
+    def notes(self) -> list[Note | Save]:
+        """All that was told, also of what was saved."""
+        return [step for step in self.steps if isinstance(step, (Note, Save))]
 
     @property
     def shape(self) -> list[str]:
-        """Requests by their method, notes by their class; pauses and questions are left out."""
+        """Requests by their method, what was saved by its name, notes; pauses and questions are left out."""
+        saved = iter(self.saved)
         return [
-            step.method if isinstance(step, Call) else type(step).__name__
+            step.method if isinstance(step, Call) else next(saved)[0] if isinstance(step, Save) else type(step).__name__
             for step in self.steps
-            if not isinstance(step, (Pause, Recall))
+            if isinstance(step, (Call, Note, Save))
         ]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_provider_together.api.answer import HTTPAnswer, read_answer
-from airflow_provider_together.api.call import Call, Pause, Step
+from airflow_provider_together.api.call import Call, Note, Pause, Step
 from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.exceptions import NotFoundError, TogetherError
 from airflow_provider_together.waiting.gone import GoneWait
@@ -141,6 +141,7 @@ class Timeline:
         if isinstance(step, Pause):
             self._pass(min(step.seconds, end + 1 - self.now))
             return self.now
+        assert isinstance(step, Note)
         return self.notes.append(step.message)
 
     @property

@@ -7,16 +7,12 @@ leave room for a rank within the 63 characters of a DNS label, and to begin with
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 
-from airflow_provider_together.lifecycle.name import Owner
+from airflow_provider_together.lifecycle.name import DIGEST_LENGTH, Owner, digest_of
 
 #: Leaves room for ``-RANK-xxxxx`` in the names of the pods.
 LONGEST_JOB_NAME = 52
-
-_DIGEST_LENGTH = 12
 
 
 def owner_digest(owner: Owner) -> str:
@@ -25,15 +21,14 @@ def owner_digest(owner: Owner) -> str:
 
     The deployment is part of it: two Airflows may run the same DAG on one cluster at the same time.
     """
-    text = f"{len(owner.deployment)}:{owner.deployment}{owner.digest}"
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_DIGEST_LENGTH]
+    return digest_of(owner.deployment, owner.digest)
 
 
 def job_name(owner: Owner) -> str:
     """Name the job of a task instance: task, for people, and the digest."""
     task = re.sub(r"[^a-z0-9]+", "-", owner.task_id.lower()).strip("-")
     index = f"-{owner.map_index}" if owner.map_index >= 0 else ""
-    room = LONGEST_JOB_NAME - len("af-") - len(index) - 1 - _DIGEST_LENGTH
+    room = LONGEST_JOB_NAME - len("af-") - len(index) - 1 - DIGEST_LENGTH
     words = f"{task[:room].strip('-')}{index}".strip("-")
     return "-".join(part for part in ("af", words, owner_digest(owner)) if part)
 

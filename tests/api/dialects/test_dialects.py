@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_together.api.answer import read_answer
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.api.dialects import DIALECTS, Dialect, dialect_class, dialect_for_host
+from airflow_provider_together.api.known_dialects import DEFAULT_DIALECT, DIALECT_NAMES
 from airflow_provider_together.api.models import Answer, Sight
 from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.exceptions import (
@@ -39,6 +40,11 @@ def methods_of(kind: type[Any]) -> list[str]:
 def test_both_dialects_have_each_operation_and_each_is_tested() -> None:
     assert methods_of(Dialect) == OPERATIONS
     assert {name: methods_of(kind) for name, kind in DIALECTS.items()} == dict.fromkeys(DIALECTS, OPERATIONS)
+
+
+def test_the_names_that_are_known_without_an_import_are_those_of_the_dialects() -> None:
+    assert tuple(DIALECTS) == DIALECT_NAMES
+    assert DEFAULT_DIALECT in DIALECTS
 
 
 @pytest.mark.parametrize("name", BOTH)
