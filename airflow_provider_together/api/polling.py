@@ -42,7 +42,7 @@ LONGEST_ASKED = 600.0
 REFUSAL_SECONDS = 300.0
 #: From this many seconds before a cluster's end of life on, those who wait or work on it are told.
 NEAR_END_SECONDS = 3600.0
-#: How many intervals a cluster that was asked to go may be seen living on until it is asked again.
+#: How many intervals a cluster whose deletion was requested may be seen living on until it is asked again.
 _UNHEARD_LOOKS = 2
 
 
@@ -268,7 +268,7 @@ class ReadyWait(_Wait):
 
 
 class GoneWait(_Wait):
-    """Waits until a cluster that was asked to go is gone: absent from Get, and from List."""
+    """Waits until a cluster whose deletion was requested is gone: absent from Get, and from List."""
 
     __slots__ = ("_alive_since", "_refusal", "cluster_name", "is_accepted")
 
