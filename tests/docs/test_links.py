@@ -131,3 +131,21 @@ def test_every_field_of_the_connection_is_on_its_page_and_no_other() -> None:
     cells = [row[1] for row in rows(section(page, "Fields"))]
     extras = [codes(cell)[0] for cell in cells if cell.startswith("extra")]
     assert extras == list(get_provider_info()["connection-types"][0]["conn-fields"])
+
+
+#: What ``operators.md`` says is not a template.
+NOT_TEMPLATES = {
+    "ClusterReadySensor": {"deferrable", "poke_interval"},
+    "GPUClusterPodOperator": {"log_pod_spec_on_failure"},
+}
+
+
+def test_what_may_be_a_template_is_as_the_page_says() -> None:
+    page = section(OPERATORS, "Templates")
+    for row in rows(section(README, "Operators, sensor, trigger")):
+        module, _, name = codes(row[0])[0].rpartition(".")
+        kind = getattr(importlib.import_module(f"airflow_provider_together.{module}"), name)
+        if not hasattr(kind, "template_fields"):
+            continue
+        assert set(kind.all_parameter_kinds()) - set(kind.template_fields) == NOT_TEMPLATES.get(name, set())
+        assert name not in NOT_TEMPLATES or f"`{name}`" in page
