@@ -145,7 +145,7 @@ class DriverVersion(Answer):
 
 
 class Region(Answer):
-    """A region and what can be had there. ``gpu_types`` is empty where the dialect does not tell."""
+    """A region and what is available there. ``gpu_types`` is empty where the dialect does not tell."""
 
     name: Word = ""
     gpu_types: Words = Field(default_factory=list)

@@ -162,7 +162,7 @@ class SharedVolumeSpec(Spec):
     :param region: for an inline volume the cluster's region is taken when this is left out.
     :param is_lifecycle_independent: whether the volume outlives its cluster (compute only).
     :param instance_cluster_id: place it on the infrastructure of this cluster (compute only).
-    :param project_id: the project that shall own it (compute only).
+    :param project_id: the project that owns it (compute only).
     """
 
     volume_name: Name

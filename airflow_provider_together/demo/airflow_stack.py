@@ -62,14 +62,14 @@ class AirflowStack:
     Context manager: an Airflow for the time of a ``with`` block.
 
     :param environment: variables beyond those of the stack, such as ``AIRFLOW_CONN_…`` or settings of Airflow
-        that shall differ. Secrets belong here, for a command line is public.
+        that differ. Secrets belong here, for a command line is public.
     :param sql_alchemy_conn: URL of an empty metadata database; by default a new SQLite file.
     :param executor: as in ``[core] executor``; by default LocalExecutor without a fault of it, see ``executor.py``.
         One that needs workers of its own gets them as components.
     :param parallelism: how many tasks run at a time.
     :param extra_components: further processes, as name and arguments of ``airflow``: a second triggerer
         ``{"triggerer-2": ("triggerer", "--skip-serve-logs")}``, a Celery worker, …
-    :param ready_texts: what such a process writes when it is ready, for those that shall be waited for; Airflow's
+    :param ready_texts: what such a process writes when it is ready, for those to wait for; Airflow's
         own report of health does not know them.
     :param grace: seconds that the components get to end by themselves; a triggerer takes more than ten, with
         or without triggers.

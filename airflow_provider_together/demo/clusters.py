@@ -50,7 +50,7 @@ class Clusters(Protocol):
         Return the clusters, those that are gone included.
 
         :param fresh: whether the picture may not be some seconds old.
-        :raises TogetherError: or :class:`httpx.HTTPError`, if they cannot be had.
+        :raises TogetherError: or :class:`httpx.HTTPError`, if they are not available.
         """
         ...
 

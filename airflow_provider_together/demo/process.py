@@ -27,7 +27,7 @@ class LoggedProcess:
     """
     A process that leads a session of its own and writes to a file.
 
-    :param command: program and arguments; secrets belong into the environment, which other users cannot read.
+    :param command: program and arguments; secrets belong in the environment, which other users cannot read.
     :param log_file: gets its output, after what is already in it.
     """
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Serve an emulator until SIGTERM or SIGINT.
 
     :param arguments: without the program's name; None takes the process's own.
-    :returns: exit status: 0 stopped by a signal, 2 a wrong option or an address that cannot be had.
+    :returns: exit status: 0 stopped by a signal, 2 a wrong option or an address that is not available.
     """
     parser = _parser()
     parsed = vars(parser.parse_args(arguments))

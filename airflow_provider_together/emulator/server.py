@@ -75,7 +75,7 @@ class Emulator:
         Listen, and return when requests are answered.
 
         :raises RuntimeError: if it has been started already, or the server does not start.
-        :raises OSError: if the address cannot be had.
+        :raises OSError: if the address is not available.
         """
         if self._running is not None:
             message = "This emulator has been started already: make another one"

@@ -149,7 +149,7 @@ class _ApiClient(sync_client.ApiClient):  # type: ignore[misc]
     """
     A client that fetches the kubeconfig once more where it and the cluster do not accept each other.
 
-    :param load: sets a configuration up anew.
+    :param load: sets a configuration up again.
     :param timeout: seconds to connect, and of silence, for requests that do not say it.
     """
 
@@ -197,7 +197,7 @@ class _AsyncApiClient(async_client.ApiClient):
     """
     The same for an event loop.
 
-    :param load: sets a configuration up anew.
+    :param load: sets a configuration up again.
     :param timeout: seconds to connect, and of silence, for requests that do not say it.
     """
 

@@ -90,7 +90,7 @@ class TogetherHook(BaseHook):
         """The sync client, shared with all hooks of this connection in this process."""
         from airflow_provider_together.api.client import shared_client  # noqa: PLC0415 - for a task only
 
-        # Asked anew each time: after a fork it is another one.
+        # Asked for each time: after a fork it is another one.
         self._client = shared_client(self.settings)
         return self._client
 

@@ -23,7 +23,7 @@ def check_cluster(cluster: Cluster, *, shared_volume: str | None = None) -> None
     """
     Refuse a cluster whose Kubernetes cannot be used.
 
-    :param shared_volume: name of the volume that shall be mounted.
+    :param shared_volume: name of the volume to mount.
     :raises SpecError: if the cluster or the volume is the wrong one.
     :raises ClusterGoneError: if the cluster is no more.
     :raises ConfigurationError: if it has no kubeconfig yet.

@@ -69,7 +69,7 @@ def request_deletion_once(dialect: Dialect, wait: GoneWait) -> Flow[Look | None]
 
 def prove_gone(dialect: Dialect, wait: GoneWait) -> Flow[Look]:
     """
-    Wait until neither Get nor List shows a cluster that was asked to go.
+    Wait until neither Get nor List shows a cluster whose deletion was requested.
 
     It is asked again if it goes on living: a 404 to the request may have been a stray one.
     """

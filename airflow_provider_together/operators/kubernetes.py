@@ -105,7 +105,7 @@ class GPUClusterJobOperator(TogetherOperator):
     :param command: what the container runs; by default what the image says.
     :param arguments: arguments of the command.
     :param env_vars: environment of the container. They can be read in Airflow's UI: values from Kubernetes' Secrets
-        belong into ``pod_template``.
+        belong in ``pod_template``.
     :param num_nodes: number of ranks; by default one on each GPU worker of the cluster.
     :param gpus_per_node: GPUs of each rank; by default all of a node, 0 for none. If too few nodes have as many, that
         is told before the job is made.
@@ -119,7 +119,7 @@ class GPUClusterJobOperator(TogetherOperator):
     :param image_pull_secrets: names of Secrets to pull the image with.
     :param service_account_name: service account of the pods.
     :param node_selector: labels that a node must have.
-    :param tolerations: taints of nodes that are borne, as Kubernetes has them.
+    :param tolerations: taints of nodes to tolerate, as Kubernetes has them.
     :param container_resources: ``limits`` and ``requests`` of CPU and memory, as Kubernetes has them.
     :param shm_size: size of ``/dev/shm``, through which processes of a rank share tensors; None for the runtime's own.
     :param rdma_resource: extended resource through which ranks reach the network directly, such as
@@ -501,7 +501,7 @@ class GPUClusterJobOperator(TogetherOperator):
             seen = self._run_flow(look(watch, persists=True))
         except TogetherError as error:
             if told.verdict is JobVerdict.SUCCEEDED:
-                raise  # its result can still be had by a retry, which adopts the job
+                raise  # a retry, which adopts the job, still gets its result
             self.log.warning("%s", error)
             return told
         if told.verdict is JobVerdict.SUCCEEDED and (not seen.ranks or not seen.ranks[0].pod):
@@ -519,7 +519,7 @@ class GPUClusterJobOperator(TogetherOperator):
         if state.verdict is JobVerdict.SUCCEEDED:
             result = parse_result(state.result)
             # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
-            remedy = "delete the job to have it made anew"
+            remedy = "delete the job to have it made again"
             store_return_value(self, self._ti, result, job=f"Job {name}", remedy=remedy)
             if job_flows.is_cut(state):
                 self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")

@@ -156,7 +156,7 @@ class GPUClusterPodOperator(CheckedOperator, KubernetesPodOperator):
 
     @cached_property
     def hook(self) -> GPUClusterKubernetesHook:
-        """The way to the cluster; the parent makes it anew where the cluster does not accept it."""
+        """The way to the cluster; the parent makes it again where the cluster does not accept it."""
         return GPUClusterKubernetesHook(self.cluster_id, self.together_conn_id, cluster_context=self.cluster_context)
 
     def execute(self, context: Context) -> Any:

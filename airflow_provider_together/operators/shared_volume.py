@@ -28,11 +28,11 @@ class CreateSharedVolumeOperator(TogetherOperator):
 
     :param volume_name: its name, also that of its PersistentVolume on Kubernetes.
     :param size_tib: size in whole TiB.
-    :param region: the region of the clusters that shall use it.
+    :param region: the region of the clusters that will use it.
     :param if_exists: ``adopt`` uses an existing volume if it is large enough, ``fail`` refuses it.
     :param is_lifecycle_independent: whether it outlives a cluster that it is attached to (*compute* only).
     :param instance_cluster_id: place it on the infrastructure of this cluster (*compute* only).
-    :param project_id: the project that shall own it (*compute* only).
+    :param project_id: the project that owns it (*compute* only).
     :param together_conn_id: connection of type ``together``.
     """
 

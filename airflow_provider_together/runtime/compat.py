@@ -279,7 +279,7 @@ def goes_on_without(ti: Any) -> bool:
         if (error.error.detail or {}).get("status_code") == _NOT_FOUND:
             return True
         raise
-    # A try that runs, of which nobody has said that it shall end, was ended from outside: its worker stops.
+    # A try that runs, of which nobody has said that it must end, was ended from outside: its worker stops.
     return _task_state(ti) not in {*OVER, "running"}
 
 

@@ -281,7 +281,7 @@ def _lower(headers: Any) -> dict[str, str]:
 
 
 def _word(cluster: Cluster) -> str:
-    """Return the word that says that a GPU cluster is gone or going; an empty one if it is not."""
+    """Return the word that says that a GPU cluster is deleted or being deleted; an empty one if it is not."""
     return "" if cluster.phase.has_to_be_deleted else cluster.status
 
 

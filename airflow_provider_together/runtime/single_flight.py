@@ -23,7 +23,7 @@ async def read_once(key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -
     """
     Return what ``read`` returns, or what it returns to others on this event loop who have begun to read it.
 
-    Nothing is kept: who comes when it has been read reads anew.
+    Nothing is kept: a caller that comes after the read reads again.
     """
     tasks = _under_way.setdefault(asyncio.get_running_loop(), {})
     task: asyncio.Task[T] | None = tasks.get(key)

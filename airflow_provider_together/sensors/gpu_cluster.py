@@ -145,7 +145,7 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
         return outcome.cluster_id
 
     def _first_look(self, context: Context) -> bool:
-        """Look before deferring; a cluster that is lost already skips the task where a sensor shall not fail."""
+        """Look before deferring; a cluster that is lost already skips the task where a sensor must not fail."""
         try:
             return self.poke(context)
         except AirflowException as error:

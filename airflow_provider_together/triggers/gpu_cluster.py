@@ -56,7 +56,7 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     :param cluster_id: id of the cluster.
     :param together_conn_id: connection to ask through.
     :param poll_interval: seconds between two looks; of all who wait on the connection the shortest counts.
-    :param wait_for: ``ready``, or ``gone`` for a cluster that was asked to go.
+    :param wait_for: ``ready``, or ``gone`` for a cluster whose deletion was requested.
     :param started: when the wait began, in epoch seconds, for the log.
     :param end_time: when it ends without a verdict, in epoch seconds; None for never.
     :param on_degraded: see :class:`~airflow_provider_together.waiting.ready.ReadyWait`.

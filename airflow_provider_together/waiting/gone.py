@@ -1,4 +1,4 @@
-"""Waiting until a cluster that was asked to go is gone."""
+"""Waiting until a cluster whose deletion was requested is gone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from airflow_provider_together.waiting.verdict import Verdict
 if TYPE_CHECKING:
     from airflow_provider_together.api.dialects import Dialect
 
-#: How many intervals a cluster that was asked to go may be seen living on until it is asked again.
+#: How many intervals a cluster whose deletion was requested may be seen living on until it is asked again.
 _UNHEARD_LOOKS = 2
 
 
 class GoneWait(Wait):
-    """Waits until a cluster that was asked to go is gone: absent from Get, and from List."""
+    """Waits until a cluster whose deletion was requested is gone: absent from Get, and from List."""
 
     __slots__ = ("_alive_since", "_refusal", "cluster_name", "is_accepted")
 

@@ -98,7 +98,7 @@ def block_dag(stage: Stage) -> DAG:
 
 
 def hand_dag(stage: Stage) -> DAG:
-    """Return the same by hand, wired as the README says."""
+    """Return the same by hand, wired as docs/operators.md says."""
     with stage.dag() as dag:
         create = CreateGPUClusterOperator(task_id="create", **CLUSTER)
         ready = ClusterReadySensor(task_id="ready", cluster_id=create.output, deferrable=True, poke_interval=LOOK)

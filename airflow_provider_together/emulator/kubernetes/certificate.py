@@ -1,5 +1,5 @@
 """
-The certificates of the API server, made anew at each start: an authority of its own, and one for loopback.
+The certificates of the API server, made at each start: an authority of its own, and one for loopback.
 
 They can be exchanged while it runs. They satisfy strict verification, as Python 3.13 does it by default. The private
 key is never on a disk. It imports ``cryptography`` and nothing of ours. Linux only.

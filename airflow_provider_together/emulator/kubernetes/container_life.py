@@ -171,7 +171,7 @@ class ContainerLife:
         return None
 
     def _pull(self) -> str | None:
-        """Return why its image cannot be had; None if it can."""
+        """Return why its image is not available; None if it is."""
         image = self._container.get("image", "")
         error = _pull_error(image)
         if error is None:

@@ -18,7 +18,7 @@ _SUPPORTED = "emptyDir, configMap, secret, downwardAPI, projected, persistentVol
 
 
 class MountError(Exception):
-    """A volume of a pod cannot be had."""
+    """A volume of a pod is not available."""
 
 
 class SharedFolders:

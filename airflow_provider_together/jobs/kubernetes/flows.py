@@ -148,7 +148,7 @@ def start_job(spec: JobSpec) -> Flow[Started]:
             return (yield from _run(job, is_adopted=False))
         if (reason := (yield from _obstacle(spec, job))) is None:
             return (yield from _run(job, is_adopted=True))
-        yield from Note(f"Job {spec.name} {reason}; it is removed and made anew.")
+        yield from Note(f"Job {spec.name} {reason}; it is removed and made again.")
         yield from remove_job(spec.namespace, spec.name, uid=job["metadata"]["uid"])
     message = f"Job {spec.name!r} comes and goes: somebody else makes and deletes it at the same time"
     raise WaitTimeoutError(message)
@@ -191,7 +191,7 @@ def _obstacle(spec: JobSpec, job: Object) -> Flow[str | None]:
     if marks.get(SPEC_ANNOTATION) != job_manifest(spec, asked_at=now)["metadata"]["annotations"][SPEC_ANNOTATION]:
         yield from Note(
             f"Job {spec.name} was made from other parameters than this try has. It goes on as it is; to have it made "
-            "anew, delete it or mark the task as failed before you clear it."
+            "again, delete it or mark the task as failed before you clear it."
         )
     return None
 

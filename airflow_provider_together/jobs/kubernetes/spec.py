@@ -205,7 +205,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "command": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
     "cmds": (_is_words, "give a list of words, such as ['torchrun', 'train.py']"),
     "arguments": (_is_words, "give a list of words"),
-    "env_vars": (_is_environment, "give a mapping of names and texts; values from Secrets belong into pod_template"),
+    "env_vars": (_is_environment, "give a mapping of names and texts; values from Secrets belong in pod_template"),
     "num_nodes": (_is_positive, "give a whole number above 0, or None for all GPU workers of the cluster"),
     "gpus_per_node": (lambda value: count_of(value) is not None, "give a whole number, 0 for none, None for all"),
     "num_gpus": (

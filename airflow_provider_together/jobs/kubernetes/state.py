@@ -54,7 +54,7 @@ class RankPhase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Terms:
     """
-    Until when what has to be.
+    When the job must have started and ended.
 
     :param start_by: when all ranks must have begun, in epoch seconds.
     :param end_by: when the job must be over, in epoch seconds; None for never.

@@ -167,7 +167,7 @@ def runnable(script: str) -> str:
 
 def log_pattern(output_path: str | None) -> str:
     """
-    Check where the output shall go; empty for the folder of the job.
+    Check where the output goes; empty for the folder of the job.
 
     :raises SpecError: if it holds what only Slurm knows to expand.
     """
