@@ -1062,7 +1062,7 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a missing connection is one exception to a task that calls the hook itself",
-        "hooks/together.py",
+        "runtime/together_connection.py",
         "            ) from None\n        mask_secret(",
         "            ) from found\n        mask_secret(",
         (TASK_LOG,),
