@@ -34,7 +34,6 @@ LIGHT = {
     "runtime.compat",
     "runtime.connection_form",
     "runtime.kubeconfig",
-    "runtime.single_flight",
 }
 #: What those may bring in addition that check their parameters.
 CHECKED = {"api.missing", "runtime.parameters"}

@@ -2,20 +2,20 @@
 The hook: an Airflow connection turned into a client of Together's API.
 
 It adds no behaviour of its own to the engine's operations; what a request means and when it is repeated
-is in :mod:`airflow_provider_together.api`. Since DAGs import it, it imports the engine when it is used.
+is in :mod:`airflow_provider_together.api`. Since DAGs import it, what needs the engine is a module of its own,
+:mod:`airflow_provider_together.runtime.together_connection`, which is imported when the hook is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.log import mask_secret
 
-from airflow_provider_together.exceptions import ConfigurationError, TogetherError
-from airflow_provider_together.runtime.compat import AirflowNotFoundException, aget_connection, get_connection
+from airflow_provider_together.exceptions import ConfigurationError
 from airflow_provider_together.runtime.connection_form import (
     CONNECTION_TYPE,
     DEFAULT_CONNECTION,
@@ -24,15 +24,13 @@ from airflow_provider_together.runtime.connection_form import (
     UI_FIELD_BEHAVIOUR,
 )
 from airflow_provider_together.runtime.kubeconfig import mask_kubeconfig
-from airflow_provider_together.runtime.single_flight import read_once
 
 if TYPE_CHECKING:
-    from airflow.sdk import Connection
-
     from airflow_provider_together.api.client import AsyncClient, Client
     from airflow_provider_together.api.models import Cluster, Listing, Region, SharedVolume
     from airflow_provider_together.api.settings import Settings
     from airflow_provider_together.api.specs import ClusterSpec, SharedVolumeSpec
+    from airflow_provider_together.runtime.together_connection import TogetherConnection
 
 
 class TogetherHook(BaseHook):
@@ -60,8 +58,6 @@ class TogetherHook(BaseHook):
     def __init__(self, together_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.together_conn_id = together_conn_id
-        self._settings: Settings | None = None
-        self._client: Client | None = None
 
     @property
     def settings(self) -> Settings:
@@ -70,36 +66,21 @@ class TogetherHook(BaseHook):
 
         :raises ConfigurationError: if a field of it is wrong.
         """
-        if self._settings is None:
-            try:
-                connection = get_connection(self.together_conn_id)
-            except AirflowNotFoundException as error:
-                self._settings = self._settings_of(error)
-            else:
-                self._settings = self._settings_of(connection)
-        return self._settings
+        return self._connection.settings
 
     async def asettings(self) -> Settings:
         """Return :attr:`settings` without blocking the event loop, as the triggerer needs it."""
-        if self._settings is None:
-            self._settings = await read_once(self.together_conn_id, self._read_settings)
-        return self._settings
+        return await self._connection.asettings()
 
     @property
     def client(self) -> Client:
         """The sync client, shared with all hooks of this connection in this process."""
-        from airflow_provider_together.api.client import shared_client  # noqa: PLC0415 - for a task only
-
-        # Asked for each time: after a fork it is another one.
-        self._client = shared_client(self.settings)
-        return self._client
+        return self._connection.client
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[AsyncClient]:
         """Lend the async client, shared with all hooks of this connection on this event loop."""
-        from airflow_provider_together.api.client import shared_async_client  # noqa: PLC0415 - for a task only
-
-        async with shared_async_client(await self.asettings()) as client:
+        async with self._connection.async_client() as client:
             yield client
 
     def get_conn(self) -> Client:
@@ -118,11 +99,8 @@ class TogetherHook(BaseHook):
 
     def get_gpu_cluster(self, cluster_id: str) -> Cluster:
         """Return a cluster as it is now; one whose end of life is near says so in the log."""
-        from airflow_provider_together.waiting.end_of_life import end_of_life_warning  # noqa: PLC0415 - for a task only
-
-        client = self.client
-        cluster = client.send(client.dialect.get_cluster(cluster_id))
-        if warning := end_of_life_warning(cluster, now=client.now()):
+        cluster = self.client.send(self.client.dialect.get_cluster(cluster_id))
+        if warning := self._connection.end_of_life_warning(cluster):
             self.log.warning("%s.", warning)
         return cluster
 
@@ -143,10 +121,7 @@ class TogetherHook(BaseHook):
 
         :param changes: fields of :class:`~airflow_provider_together.api.specs.ClusterUpdate`, such as ``num_gpus``.
         """
-        from airflow_provider_together.api.specs import ClusterUpdate  # noqa: PLC0415 - for a task only
-
-        change = ClusterUpdate.parse(changes)
-        return self.client.send(self.client.dialect.update_cluster(cluster_id, change))
+        return self._connection.update_cluster(cluster_id, changes)
 
     def delete_gpu_cluster(self, cluster_id: str) -> None:
         """Begin to delete a cluster; it is gone some time later."""
@@ -197,13 +172,7 @@ class TogetherHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
-        from airflow_provider_together.runtime.connection_check import check  # noqa: PLC0415 - for the button only
-
-        try:
-            settings = self.settings
-        except TogetherError as error:
-            return False, str(error)
-        return check(settings)
+        return self._connection.check()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -223,35 +192,12 @@ class TogetherHook(BaseHook):
             for name, field in FIELDS.items()
         }
 
-    async def _read_settings(self) -> Settings:
-        try:
-            connection = await aget_connection(self.together_conn_id)
-        except AirflowNotFoundException as error:
-            return self._settings_of(error)
-        return self._settings_of(connection)
+    @cached_property
+    def _connection(self) -> TogetherConnection:
+        """The connection in use; only here is it imported, since DAG files import this module."""
+        from airflow_provider_together.runtime.together_connection import TogetherConnection  # noqa: PLC0415
 
-    def _settings_of(self, found: Connection | AirflowNotFoundException) -> Settings:
-        from airflow_provider_together.runtime.connection import (  # noqa: PLC0415 - for a task only
-            API_KEY_VARIABLE,
-            settings_from_connection,
-            settings_from_environment,
-        )
-        from airflow_provider_together.runtime.missing_connection import missing_connection  # noqa: PLC0415
-
-        if not isinstance(found, AirflowNotFoundException):
-            settings = settings_from_connection(found)
-        elif self.together_conn_id == self.default_conn_name and (ambient := settings_from_environment()):
-            settings = ambient
-        else:
-            raise missing_connection(
-                self.together_conn_id,
-                conn_type=CONNECTION_TYPE,
-                holds="the API key as its password",
-                options="--conn-password YOUR-KEY",
-                instead=f"set {API_KEY_VARIABLE} alone" if self.together_conn_id == self.default_conn_name else "",
-            ) from None
-        mask_secret(settings.api_key)
-        return settings
+        return TogetherConnection(self.together_conn_id)
 
 
 def _masked_kubeconfig(cluster_id: str, cluster: Cluster) -> str:

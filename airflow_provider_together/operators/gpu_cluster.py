@@ -225,7 +225,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self._ti = context["ti"]
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
-            self._creation.check_surroundings(self, self._ti)
+            self._task.check_surroundings(self, self._ti)
             try:
                 return self._create_and_wait(context)
             except TaskKilledError:
@@ -315,7 +315,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
 
     def _create(self, context: Context) -> Creation:
         wanted = reservation.Reservation.asked_for(self.parameters(), now=self.hook.client.now())
-        creation: Creation = self._creation.create(self, context, wanted)
+        creation: Creation = self._task.create(self, context, wanted)
         if not creation.is_ours:
             context["ti"].xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
             self.publish(context, creation.cluster)
@@ -326,11 +326,11 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         return creation
 
     @property
-    def _creation(self) -> ModuleType:
-        """What only a running task needs, see :mod:`~airflow_provider_together.operators.creation`."""
-        from airflow_provider_together.operators import creation  # noqa: PLC0415 - for a task only
+    def _task(self) -> ModuleType:
+        """What only a running task needs, see :mod:`~airflow_provider_together.operators.gpu_cluster_task`."""
+        from airflow_provider_together.operators import gpu_cluster_task  # noqa: PLC0415 - for a task only
 
-        return creation
+        return gpu_cluster_task
 
     def lifetime(self, wanted: Reservation | None) -> timedelta | None:
         """Return how long the cluster lives at the most, as the name that is made says; None without an end."""
@@ -400,7 +400,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=CLEAN_UP_POLL_INTERVAL)
         name = self._own_xcom(context, "cluster_name") or ""
         fate = self.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
-        self._creation.forget_cluster(context)
+        self._task.forget_cluster(context)
         return fate
 
     def _gives_back(self, context: Context) -> bool:

@@ -8,34 +8,19 @@ package. So it stands in a module of its own, which is imported when it is asked
 
 from __future__ import annotations
 
-import math
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow_provider_together.exceptions import (
-    ClusterGoneError,
-    NotFoundError,
-    PermanentError,
-    TogetherError,
-    WaitTimeoutError,
-)
 from airflow_provider_together.jobs.kubernetes import spec as job_spec
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
 from airflow_provider_together.runtime.compat import (
     AirflowException,
-    AirflowRuntimeError,
     AirflowTaskTimeout,
     TaskDeferralError,
     TaskDeferralTimeout,
-    goes_on_without,
 )
-from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.runtime.failures import task_failures
 from airflow_provider_together.runtime.parameters import (
     DURATION,
@@ -43,38 +28,22 @@ from airflow_provider_together.runtime.parameters import (
     IDENTIFIER,
     Kind,
     check_extra,
-    default_deferrable,
     optional,
-    seconds_of,
-    truth_of,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.api.call import Flow, Note
-    from airflow_provider_together.api.models import Cluster
-    from airflow_provider_together.jobs.kubernetes.flows import Started
-    from airflow_provider_together.jobs.kubernetes.spec import JobSpec
-    from airflow_provider_together.jobs.kubernetes.state import JobState, Terms
+    from airflow_provider_together.operators.kubernetes_job_task import JobTask
     from airflow_provider_together.operators.kubernetes_pod import GPUClusterPodOperator
-    from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 
 __all__ = ["GPUClusterJobOperator", "GPUClusterPodOperator"]
-
-T = TypeVar("T")
 
 #: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal. What is left of these
 #: is for the second attempt, outside of the handler.
 _KILL_TIMEOUT, _SECOND_KILL_TIMEOUT = 1.0, 10.0
-#: Seconds that the log of rank 0 gets to come to its end, once the job has; and where rank 0 has not ended itself.
-_LAST_LINES_SECONDS, _NO_END_SECONDS = 10.0, 0.5
 #: What a field of a job's spec is, which checks it.
 _FIELD = Kind(lambda name, value: job_spec.check({name: value}))
-#: XCom key of what a later part of the task must know of its job.
-_JOB_KEY = "job"
 
 
 def __getattr__(name: str) -> Any:
@@ -276,50 +245,36 @@ class GPUClusterJobOperator(TogetherOperator):
         self.get_logs = get_logs
         self.delete_on_finish = delete_on_finish
         self.deferrable = deferrable
-        self._ti: Any = None
-        self._spec: JobSpec | None = None
-        self._is_given_back = False
+        self._task: JobTask | None = None
         self.check_parameters()
-
-    @cached_property
-    def driver(self) -> KubernetesDriver:
-        """What talks to the cluster's Kubernetes."""
-        from airflow_provider_together.hooks.kubernetes import GPUClusterKubernetesHook  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver  # noqa: PLC0415
-
-        hook = GPUClusterKubernetesHook(self.cluster_id, self.together_conn_id, repeats=False)
-        return KubernetesDriver(hook)
 
     def execute(self, context: Context) -> Any:
         """Start the job, or adopt the one of an earlier try, and wait for its end."""
-        self._ti, began_at = context["ti"], time.time()
+        began_at = time.time()
         with task_failures(), self._asking_airflow(is_asking=True):
             self.check_rendered_parameters()
             self.publish_link(context, self.cluster_id)
+            task = self._begin(context)
             try:
-                return self._train(context, began_at)
+                return task.train(began_at)
             except (TaskKilledError, AirflowTaskTimeout):
-                self._give_back(_SECOND_KILL_TIMEOUT)  # unless on_kill has done it
+                task.delete_after_kill(_SECOND_KILL_TIMEOUT)  # unless on_kill has done it
                 raise
 
     def execute_complete(self, context: Context, event: Any = None) -> Any:
         """Go on after the triggerer has waited."""
-        self._ti = context["ti"]
-        state, uid = self._state_of(event)
         with task_failures():
-            return self._conclude(event["namespace"], event["job_name"], uid, self._seen_anew(event, state))
+            return self._begin(context).complete(event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Remove the job also when Airflow ends the wait without an event: its timeout, a broken trigger."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            self._ti = ti = context["ti"]
-            job = ti.xcom_pull(task_ids=ti.task_id, key=_JOB_KEY, map_indexes=ti.map_index)
-            if not job:
-                raise
             with task_failures():
-                fate = self._remove(job["namespace"], job["name"], job["uid"])
+                fate = self._begin(context).remove_known_job()
+            if not fate:
+                raise
             message = f"Airflow has ended the wait for the job: {error}. {fate}"
             raise AirflowException(message) from None
 
@@ -331,296 +286,12 @@ class GPUClusterJobOperator(TogetherOperator):
         was asked something, ``execute`` catches up as soon as the answer is there.
         """
         super().on_kill()
-        if not self._is_asking_airflow:
-            self._give_back(_KILL_TIMEOUT)
+        if self._task is not None and not self._is_asking_airflow:
+            self._task.delete_after_kill(_KILL_TIMEOUT)
 
-    def _train(self, context: Context, began_at: float) -> Any:
-        from airflow_provider_together.jobs.kubernetes.flows import ensure_claim, start_job  # noqa: PLC0415
-        from airflow_provider_together.jobs.kubernetes.state import Terms  # noqa: PLC0415 - for a task only
+    def _begin(self, context: Context) -> JobTask:
+        """Make what the running task does; only here is it imported, since DAG files import this module."""
+        from airflow_provider_together.operators.kubernetes_job_task import JobTask  # noqa: PLC0415 - for a task only
 
-        cluster, start_timeout = self._cluster(), seconds_of("start_timeout", self.start_timeout)
-        self._spec = spec = self._spec_for(cluster, context)
-        self.driver.connect()  # before a signal may need it
-        if self.shared_volume is not None:
-            from airflow_provider_together.jobs.cluster import size_of_volume  # noqa: PLC0415
-
-            size = size_of_volume(cluster, self.shared_volume)
-            self._run_flow(ensure_claim(self.shared_volume, namespace=spec.namespace, size_tib=size))
-        self.raise_if_killed()
-        started = self._run_flow(start_job(spec))
-        job = {"namespace": started.namespace, "name": started.name, "uid": started.uid}
-        context["ti"].xcom_push(key=_JOB_KEY, value=job)
-        self.raise_if_killed()
-        end_by = None if spec.timeout is None else started.asked_at + spec.timeout
-        terms = Terms(started.asked_at + start_timeout, end_by)
-        if default_deferrable(self.deferrable):
-            self._defer(started, terms, began_at)
-        state = self._wait_here(started, terms)
-        return self._conclude(started.namespace, started.name, started.uid, state)
-
-    def _cluster(self) -> Cluster:
-        from airflow_provider_together.jobs.cluster import check_cluster  # noqa: PLC0415 - for a task only
-
-        cluster = self.hook.get_gpu_cluster(self.cluster_id)
-        check_cluster(cluster, shared_volume=self.shared_volume)
-        return cluster
-
-    def _spec_for(self, cluster: Cluster, context: Context) -> JobSpec:
-        from airflow_provider_together.jobs import cluster as offer  # noqa: PLC0415
-        from airflow_provider_together.jobs.kubernetes import name as job_name  # noqa: PLC0415
-        from airflow_provider_together.runtime.memory import deployed_owner_of  # noqa: PLC0415 - for a task only
-
-        owner = deployed_owner_of(context, self.hook.settings)
-        workers, gpus = offer.num_workers(cluster), offer.gpus_of_node(cluster)
-        num_nodes = job_spec.count_of(self.num_nodes) if self.num_nodes is not None else None
-        if self.gpus_per_node is None:
-            offer.check_alike(cluster)
-        per_node = job_spec.count_of(self.gpus_per_node) if self.gpus_per_node is not None else None
-        num_nodes = offer.check_share("num_nodes", num_nodes or workers, workers, "GPU worker")
-        per_node = offer.check_share("gpus_per_node", gpus if per_node is None else per_node, gpus, "GPU", " on a node")
-        return job_spec.JobSpec(
-            name=self.job_name or job_name.job_name(owner),
-            owner=job_name.owner_digest(owner),
-            image=self.image,
-            num_nodes=num_nodes,
-            gpus_per_node=per_node,
-            namespace=self.namespace,
-            num_workers=workers,
-            fills_node=2 * per_node > gpus,
-            command=job_spec.words_of(self.command),
-            arguments=job_spec.words_of(self.arguments),
-            env_vars=job_spec.texts_of(self.env_vars),
-            labels=job_spec.texts_of(self.labels),
-            annotations=job_spec.texts_of(self.annotations),
-            image_pull_policy=self.image_pull_policy,
-            image_pull_secrets=list(self.image_pull_secrets or ()),
-            service_account_name=self.service_account_name,
-            node_selector=job_spec.texts_of(self.node_selector),
-            tolerations=list(self.tolerations or ()),
-            resources=dict(self.container_resources or {}),
-            shm_size=self.shm_size,
-            rdma_resource=self.rdma_resource,
-            master_port=int(self.master_port),
-            claim=self.shared_volume,
-            mount_path=self.shared_volume_mount_path,
-            timeout=None if self.timeout is None else seconds_of("timeout", self.timeout),
-            pod_template=dict(self.pod_template or {}),
-        )
-
-    def _defer(self, started: Started, terms: Terms, began_at: float) -> None:
-        from airflow_provider_together.triggers.kubernetes import GPUClusterJobTrigger  # noqa: PLC0415
-
-        now, end_by, timeout = self.driver.now(), None, None
-        limit = effective_timeout(self, math.inf if terms.end_by is None else terms.end_by - now, began_at)
-        if limit < math.inf:
-            end_by, timeout = now + limit, timedelta(seconds=max(limit, 0.0) + DEFERRAL_MARGIN)
-        trigger = GPUClusterJobTrigger(
-            self.cluster_id,
-            self.together_conn_id,
-            namespace=started.namespace,
-            job_name=started.name,
-            job_uid=started.uid,
-            start_by=terms.start_by,
-            end_by=end_by,
-            poll_interval=seconds_of("poll_interval", self.poll_interval),
-            get_logs=truth_of("get_logs", self.get_logs),
-        )
-        self.raise_if_killed()
-        self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
-
-    def _wait_here(self, started: Started, terms: Terms) -> JobState:
-        from airflow_provider_together.jobs.kubernetes.flows import JobWatch, watch_job  # noqa: PLC0415 - for a task
-
-        get_logs = truth_of("get_logs", self.get_logs)
-        watch = JobWatch(
-            started.namespace,
-            started.name,
-            terms,
-            poll_interval=seconds_of("poll_interval", self.poll_interval),
-            saves_logs=get_logs,
-        )
-        if not get_logs:
-            return self._run_flow(watch_job(watch))
-        with self._following(started) as end_of_log:
-            state = self._run_flow(watch_job(watch))
-            has_ended = bool(state.ranks) and state.ranks[0].has_begun and state.ranks[0].ended_at is not None
-            end_of_log(_LAST_LINES_SECONDS if has_ended else _NO_END_SECONDS)
-            return state
-
-    @contextmanager
-    def _following(self, started: Started) -> Iterator[Callable[[float], None]]:
-        """Write the log of rank 0 while the job runs; what is lent waits for its end, so many seconds at the most."""
-        from airflow_provider_together.runtime.log_follower import LogFollower  # noqa: PLC0415 - for a task only
-
-        driver = self.driver.for_thread()
-        follower = LogFollower(driver, started.namespace, started.name, started.uid, write=self._write_line)
-        thread = threading.Thread(target=follower.run, name=f"log of {started.name}", daemon=True)
-
-        def end(seconds: float) -> None:
-            follower.finish()
-            thread.join(seconds)
-
-        thread.start()
-        try:
-            yield end
-        finally:
-            follower.stop()
-
-    def _write_line(self, line: str) -> None:
-        self.log.info("[rank 0] %s", line)
-
-    def _state_of(self, event: Any) -> tuple[JobState, str]:
-        """Read the trigger's event."""
-        from airflow_provider_together.jobs.kubernetes.diagnosis import Diagnosis, Word  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.jobs.kubernetes.state import JobState, JobVerdict, Rank, RankPhase  # noqa: PLC0415
-
-        try:
-            verdict, word, rank, uid = JobVerdict(event["verdict"]), event["word"], event["rank"], event["job_uid"]
-            culprit = None
-            if rank is not None:
-                culprit = Rank(rank, RankPhase.FAILED, diagnosis=Diagnosis(Word(word)))
-            known = (event["cluster_id"], event["namespace"], event["job_name"])
-            state = JobState(verdict, reason=event["status"] or word, culprit=culprit)
-        except (TypeError, KeyError, ValueError):
-            message = f"the trigger's event is not what this operator understands: {event!r}"
-            raise ValueError(message) from None
-        if known[0] != self.cluster_id:
-            message = f"the trigger's event is about cluster {known[0]!r}, not {self.cluster_id!r}"
-            raise ValueError(message)
-        return state, uid
-
-    def _seen_anew(self, event: Mapping[str, Any], told: JobState) -> JobState:
-        """Look once more for what an event does not hold: the result, or how a rank's log ends."""
-        from airflow_provider_together.jobs.kubernetes.flows import JobWatch, look  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.jobs.kubernetes.state import JobVerdict, Terms  # noqa: PLC0415
-
-        if told.verdict in {JobVerdict.CLUSTER_GONE, JobVerdict.REFUSED}:
-            return told
-        watch = JobWatch(event["namespace"], event["job_name"], Terms(0.0))
-        try:
-            seen = self._run_flow(look(watch, persists=True))
-        except TogetherError as error:
-            if told.verdict is JobVerdict.SUCCEEDED:
-                raise  # a retry, which adopts the job, still gets its result
-            self.log.warning("%s", error)
-            return told
-        if told.verdict is JobVerdict.SUCCEEDED and (not seen.ranks or not seen.ranks[0].pod):
-            self.log.warning("The job has succeeded, but rank 0 is gone, and with it what it had left as its result.")
-        if not seen.ranks:
-            return told
-        return replace(seen, verdict=told.verdict, culprit=seen.culprit or told.culprit)
-
-    def _conclude(self, namespace: str, name: str, uid: str, state: JobState) -> Any:
-        from airflow_provider_together.jobs.kubernetes import flows as job_flows  # noqa: PLC0415
-        from airflow_provider_together.jobs.kubernetes.state import JobVerdict  # noqa: PLC0415
-        from airflow_provider_together.jobs.result import parse_result  # noqa: PLC0415
-        from airflow_provider_together.runtime.return_value import store_return_value  # noqa: PLC0415 - for a task
-
-        if state.verdict is JobVerdict.SUCCEEDED:
-            result = parse_result(state.result)
-            # Before the job is removed: should that fail, or this worker die, a retry still finds the result.
-            remedy = "delete the job to have it made again"
-            store_return_value(self, self._ti, result, job=f"Job {name}", remedy=remedy)
-            if job_flows.is_cut(state):
-                self.log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
-            self.log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))
-            return result
-        tail = self._tail(namespace, state)
-        fate = ""
-        if state.verdict is JobVerdict.FAILED:
-            fate = self._finish(namespace, name, uid)
-        elif state.verdict not in {JobVerdict.GONE, JobVerdict.CLUSTER_GONE}:
-            fate = self._remove(namespace, name, uid)
-        message = "\n".join(
-            part for part in (f"{job_flows.failure_sentence(name, state)} {fate}".strip(), tail) if part
-        )
-        kinds: dict[JobVerdict, type[TogetherError]] = {
-            JobVerdict.CLUSTER_GONE: ClusterGoneError,
-            JobVerdict.REFUSED: PermanentError,
-            JobVerdict.NOT_STARTED: WaitTimeoutError,
-            JobVerdict.TIMED_OUT: WaitTimeoutError,
-        }
-        if state.verdict in kinds:
-            raise kinds[state.verdict](message)
-        raise AirflowException(message)
-
-    def _tail(self, namespace: str, state: JobState) -> str:
-        """Return how the log of the rank that failed first ends."""
-        from airflow_provider_together.jobs.kubernetes.flows import last_words_of  # noqa: PLC0415 - for a task only
-
-        return "" if state.culprit is None else self._run_flow(last_words_of(namespace, state.culprit))
-
-    def _finish(self, namespace: str, name: str, uid: str) -> str:
-        """Remove a job that has ended, or note at it that its outcome is known; return what became of it."""
-        from airflow_provider_together.jobs.kubernetes.flows import mark_taken  # noqa: PLC0415 - for a task only
-
-        if truth_of("delete_on_finish", self.delete_on_finish):
-            return self._remove(namespace, name, uid)
-        try:
-            self._run_flow(mark_taken(namespace, name))
-        except TogetherError as error:
-            return f"It could not be marked as known: {error}."
-        return "It is kept."
-
-    def _remove(self, namespace: str, name: str, uid: str) -> str:
-        """Remove a job; return a sentence that says what became of it."""
-        from airflow_provider_together.jobs.kubernetes.flows import remove_job  # noqa: PLC0415 - for a task only
-
-        try:
-            if goes_on_without(self._ti):
-                return "It is left alive: another try of this task works with it."
-            self._run_flow(remove_job(namespace, name, uid=uid))
-        except (TogetherError, AirflowRuntimeError) as error:
-            return f"REMOVING IT FAILED: {error}. It may still hold its GPUs."
-        return "It was removed."
-
-    def _give_back(self, timeout: float) -> None:
-        """
-        Delete the job of a try that was killed, unless the task goes on without that try.
-
-        :param timeout: seconds of each request.
-        """
-        spec = self._spec
-        if spec is None or self._is_given_back:
-            return
-        try:
-            if goes_on_without(self._ti):
-                self.log.info("Job %s is left alive: another try of this task works with it.", spec.name)
-            elif not self._delete_now(spec, timeout):
-                return  # it may still be made by the request that was interrupted
-            self._is_given_back = True
-        except (TogetherError, AirflowRuntimeError) as error:
-            # Raised from a signal handler it would strike the task at any line.
-            self.log.error("%s Job %s may still run.", error, spec.name)  # noqa: TRY400
-
-    def _delete_now(self, spec: JobSpec, timeout: float) -> bool:
-        """Delete the job of this task, if it is there, by a client of its own: the other one may be in use."""
-        from airflow_provider_together.jobs.kubernetes import api as kubernetes_api  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.jobs.kubernetes.manifests import OWNER_LABEL  # noqa: PLC0415
-
-        driver = self.driver.urgent(timeout)
-        try:
-            job = driver.send(kubernetes_api.get_job(spec.namespace, spec.name).once())
-            if (job["metadata"].get("labels") or {}).get(OWNER_LABEL) != spec.owner:
-                return True
-            uid = job["metadata"]["uid"]
-            driver.send(kubernetes_api.delete_job(spec.namespace, spec.name, uid=uid).once())
-        except NotFoundError:
-            return False
-        self.log.info("Job %s is being deleted, since its task was ended.", spec.name)
-        return True
-
-    def _run_flow(self, flow: Flow[T]) -> T:
-        """Run a flow of requests to Kubernetes that ends early if the task is killed."""
-        with self._asking_airflow(is_asking=False):
-            return self.driver.run(flow, note=self._take_note, sleep=self.sleep)
-
-    def _take_note(self, note: Note) -> None:
-        from airflow_provider_together.jobs.kubernetes.flows import LogLines  # noqa: PLC0415 - for a task only
-
-        if isinstance(note, LogLines):
-            for line in note.lines:
-                self.log.info("[rank %s] %s", note.rank, line)
-        else:
-            self.log.info("%s", note.message)
-        self.raise_if_killed()
+        self._task = JobTask(self, context)
+        return self._task

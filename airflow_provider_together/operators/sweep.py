@@ -13,17 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk import BaseOperatorLink
 
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.runtime.compat import AirflowException
 from airflow_provider_together.runtime.failures import task_failures
 from airflow_provider_together.runtime.parameters import (
     AMOUNT,
     DURATION,
     FLAG,
     Kind,
-    amount,
     optional,
-    seconds_of,
-    truth_of,
 )
 
 if TYPE_CHECKING:
@@ -84,34 +80,8 @@ class SweepGPUClustersOperator(TogetherOperator):
 
     def execute(self, context: Context) -> list[dict[str, str]]:  # noqa: ARG002 - Airflow's signature
         """Sweep, and fail if something forgotten could not be deleted."""
-        from airflow_provider_together.lifecycle.orphans import Fate  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.runtime import registry, sweeping  # noqa: PLC0415 - for a task only
+        from airflow_provider_together.operators.sweep_task import sweep  # noqa: PLC0415 - for a task only
 
         with task_failures():
             self.check_rendered_parameters()
-            findings = sweeping.sweep_clusters(
-                self.hook,
-                registry.registry(),
-                delete=truth_of("delete", self.delete),
-                delete_reserved=truth_of("delete_reserved", self.delete_reserved),
-                timeout=seconds_of("timeout", self.timeout),
-                poll_interval=seconds_of("poll_interval", self.poll_interval),
-                say=lambda sentence: self.log.info("%s", sentence),
-                sleep=self.sleep,
-            )
-            price = self.price_per_gpu_hour
-            price = None if price is None else amount("price_per_gpu_hour", price)
-            for line in sweeping.report(findings, now=self.hook.client.now(), price=price):
-                self.log.info("%s", line)
-        if stuck := [finding.cluster.cluster_id for finding in findings if finding.fate is Fate.STUCK]:
-            message = f"forgotten clusters are still billed: {', '.join(stuck)}; the log says why"
-            raise AirflowException(message)
-        return [
-            {
-                "cluster_id": finding.cluster.cluster_id,
-                "cluster_name": finding.cluster.cluster_name,
-                "fate": finding.fate.value,
-                "why": finding.why,
-            }
-            for finding in findings
-        ]
+            return sweep(self)

@@ -188,7 +188,7 @@ def test_triggers_that_start_together_read_their_connection_once(
     async def settings_of_all() -> list[Settings]:
         return await asyncio.gather(*(TogetherHook().asettings() for _ in range(100)))
 
-    monkeypatch.setattr("airflow_provider_together.hooks.together.aget_connection", counted)
+    monkeypatch.setattr("airflow_provider_together.runtime.together_connection.aget_connection", counted)
     assert len(set(asyncio.run(settings_of_all()))) == 1
     assert len(reads) == 1
     asyncio.run(settings_of_all())

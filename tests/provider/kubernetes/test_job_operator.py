@@ -28,6 +28,7 @@ from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
 from airflow_provider_together.jobs.kubernetes.manifests import TAKEN_ANNOTATION
 from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
+from airflow_provider_together.operators.kubernetes_job_task import JobTask
 from airflow_provider_together.runtime.compat import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from tests.provider.kubernetes.support import (
@@ -546,7 +547,7 @@ def test_a_result_is_with_airflow_before_the_job_is_removed(
         message = "the worker is lost"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(GPUClusterJobOperator, "_finish", lose_the_worker)
+    monkeypatch.setattr(JobTask, "_finish", lose_the_worker)
     run = run_job(cluster_id, MEETING)
     assert (run.state, run.value("train")) == ("failed", {"met": [1], "processes": "8"})
     assert len(kubernetes.jobs()) == 1
@@ -681,7 +682,7 @@ def test_a_kill_leaves_the_job_of_somebody_else_alone(cluster_id: str, kubernete
     run_job(cluster_id, "print(1)", job_name="nightly", delete_on_finish=False, num_nodes=1)
     operator = job(cluster_id, ENDLESS, job_name="nightly")
     with DAG("other", schedule=None) as dag:
-        Killed(task_id="train", inner=operator, when=lambda: any(operator._spec is not None for _ in "1"))  # noqa: SLF001
+        Killed(task_id="train", inner=operator, when=lambda: getattr(operator._task, "spec", None) is not None)  # noqa: SLF001
     assert run_dag(dag).state == "failed"
     assert [one.name for one in kubernetes.jobs()] == ["nightly"]
 
@@ -724,30 +725,21 @@ def test_a_try_after_a_killed_worker_adopts_the_job(
     assert sum(request.method == "POST" and request.path.endswith("/jobs") for request in kubernetes.requests) == 1
 
 
-class Died(GPUClusterJobOperator):
-    """Stands for a worker that dies in its first try, once its job runs."""
+def test_a_retry_takes_the_success_that_nobody_has_taken(
+    cluster_id: str, kubernetes: KubernetesHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = JobTask._wait_here  # noqa: SLF001
 
-    def _wait_here(self, started: Any, terms: Any) -> Any:
-        if self._ti.try_number == 1:
+    def die_in_the_first_try(task: JobTask, started: Any, terms: Any) -> Any:
+        if task._ti.try_number == 1:  # noqa: SLF001
             message = "the worker died"
             raise RuntimeError(message)
-        return super()._wait_here(started, terms)
+        return wait(task, started, terms)
 
-
-def test_a_retry_takes_the_success_that_nobody_has_taken(cluster_id: str, kubernetes: KubernetesHandle) -> None:
+    monkeypatch.setattr(JobTask, "_wait_here", die_in_the_first_try)
     code = "import os\nopen(os.environ['TOGETHER_RESULT_PATH'], 'w').write('41')"
-    with DAG("retried", schedule=None) as dag:
-        Died(
-            task_id="train",
-            cluster_id=cluster_id,
-            image="any",
-            command=python(code),
-            poll_interval=0.2,
-            num_nodes=1,
-            retries=1,
-            retry_delay=timedelta(0),
-        )
-    assert run_dag(dag).value("train") == 41
+    run = run_job(cluster_id, code, num_nodes=1, retries=1, retry_delay=timedelta(0))
+    assert run.value("train") == 41
     assert sum(request.method == "POST" and request.path.endswith("/jobs") for request in kubernetes.requests) == 1
 
 
