@@ -99,7 +99,7 @@ class SlurmHook(BaseHook):
         :param deadline: until when to go on asking, in epoch seconds.
         """
         program = slurm_programs.find(digest)
-        return await self._insist(program, lambda answer: slurm_programs.read_latest(answer, digest), deadline)
+        return await self._insist(program, deadline)
 
     async def submit(
         self,
@@ -123,7 +123,7 @@ class SlurmHook(BaseHook):
         nodes_until = time.time() + NODES_PATIENCE
         while True:
             try:
-                submitted = slurm_programs.read_submitted(await self.login_host.run(program))
+                submitted = slurm_programs.read_submitted(await self.login_host.run(program.text))
             except TransientError as error:
                 submitted = slurm_programs.Submitted(trouble=str(error))
             trouble, until = submitted.trouble, deadline
@@ -199,7 +199,7 @@ class SlurmHook(BaseHook):
 
     async def look(self, job: SlurmJob, *, offset: int | None = None) -> Look:
         """Return how a job is getting on, and its output from an offset on."""
-        return slurm_programs.read_look(await self.login_host.run(slurm_programs.look(job, offset=offset)), job)
+        return slurm_programs.read_look(await self.login_host.run(slurm_programs.look(job, offset=offset).text), job)
 
     async def cancel(self, job: SlurmJob, *, token: str = "", concluded: int = 0, deadline: float = 0.0) -> str:
         """
@@ -213,7 +213,7 @@ class SlurmHook(BaseHook):
         while True:
             try:
                 program = slurm_programs.cancel(job, token=token, concluded=concluded)
-                trouble = slurm_programs.read_trouble(await self.login_host.run(program))
+                trouble = slurm_programs.read_trouble(await self.login_host.run(program.text))
             except TogetherError as error:
                 trouble = str(error)
             if not trouble or time.time() >= deadline:
@@ -226,20 +226,20 @@ class SlurmHook(BaseHook):
 
         :param deadline: until when to go on asking, in epoch seconds.
         """
-        return parse_result(await self._insist(slurm_programs.result(job), slurm_programs.read_result, deadline))
+        return parse_result(await self._insist(slurm_programs.result(job), deadline))
 
     async def conclude(self, job: SlurmJob) -> None:
         """Write down that the end of a job was told; where that fails, Airflow's own storage remembers it."""
         try:
-            slurm_programs.read_trouble(await self.login_host.run(slurm_programs.conclude(job)))
+            slurm_programs.read_trouble(await self.login_host.run(slurm_programs.conclude(job).text))
         except TogetherError as error:
             log.info("%s", error)
 
-    async def _insist(self, program: str, read: Callable[[bytes], T], deadline: float) -> T:
+    async def _insist(self, program: slurm_programs.RemoteProgram[T], deadline: float) -> T:
         pauses = _pauses()
         while True:
             try:
-                return read(await self.login_host.run(program))
+                return program.read(await self.login_host.run(program.text))
             except TransientError as error:
                 if time.time() >= deadline:
                     raise
