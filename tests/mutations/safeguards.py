@@ -34,6 +34,7 @@ JOB_STATE = "tests/jobs/test_job_state.py"
 NODES = "tests/jobs/test_nodes.py"
 MANIFESTS = "tests/jobs/test_manifests.py"
 SLURM = "tests/jobs/test_slurm.py"
+SLURM_FLOWS = "tests/jobs/test_slurm_flows.py"
 ADDRESS = "tests/api/test_address.py"
 CONNECTION = "tests/provider/test_connection.py"
 PROXY = "tests/api/test_proxy.py"
@@ -822,6 +823,27 @@ SAFEGUARDS = [
         'f"{_REMOTE}\\n{{\\nmain {shlex.join([self.command, *self.arguments])}\\n}} </dev/null\\nexit 0\\n"',
         'f"{_REMOTE}\\nmain {shlex.join([self.command, *self.arguments])} </dev/null\\nexit 0\\n"',
         (SLURM,),
+    ),
+    Safeguard(
+        "a try that was cancelled while it submitted does not go on with its job",
+        "jobs/slurm/flows.py",
+        "    if submitted.is_cancelled:\n",
+        "    if False:\n",
+        (SLURM_FLOWS,),
+    ),
+    Safeguard(
+        "a login host that refuses for a while what it has let in before ends no wait for a batch job",
+        "jobs/slurm/flows.py",
+        "may_pass = isinstance(error, LoginRefusedError) and watch.has_answered",
+        "may_pass = False",
+        (SLURM_FLOWS,),
+    ),
+    Safeguard(
+        "the wait for a batch job whose login host is silent ends with its cluster",
+        "jobs/slurm/flows.py",
+        "        if (yield from ClusterQuestion()):\n",
+        "        if not (yield from ClusterQuestion()) and False:\n",
+        (SLURM_FLOWS,),
     ),
     Safeguard(
         "a refusal is not waited out as if Slurm were busy",
