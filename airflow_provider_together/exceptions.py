@@ -6,6 +6,7 @@ What to do about an error is in its type, so that callers never read messages or
     TogetherError
     ├── PermanentError              trying again does not help; something has to be changed first
     │   ├── ConfigurationError        the connection is wrong; nothing was sent
+    │   │   └── LoginRefusedError       a login host knows neither key nor password of the user
     │   ├── SpecError                 a parameter is wrong; nothing was sent
     │   ├── RequestRefusedError       the server refused the request (4xx, an unfollowed redirect)
     │   │   ├── AuthenticationError     401: it does not know the key
@@ -62,6 +63,10 @@ class OutcomeUnknownError(TogetherError):
 
 class ConfigurationError(PermanentError):
     """The connection is incomplete or contradictory. Nothing was sent."""
+
+
+class LoginRefusedError(ConfigurationError):
+    """The host knows neither the key nor the password of this user."""
 
 
 class SpecError(PermanentError, ValueError):

@@ -65,7 +65,7 @@ JOB = {
     "lifecycle.name",
     "operators.kubernetes",
 }
-SLURM = {*TRAINING, "jobs.slurm.job", "jobs.slurm.options", "operators.slurm", "runtime.background"}
+SLURM = {*TRAINING, "jobs.slurm.options", "operators.slurm"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.
 OF_TASKS = ("airflow.models", "airflow.providers", "airflow.triggers.base")

@@ -21,7 +21,7 @@ import asyncssh
 from airflow.sdk.log import mask_secret
 
 from airflow_provider_together.api.wording import printable
-from airflow_provider_together.exceptions import AnswerLostError, ConfigurationError, SpecError
+from airflow_provider_together.exceptions import AnswerLostError, ConfigurationError, LoginRefusedError, SpecError
 from airflow_provider_together.runtime.compat import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.runtime.missing_connection import missing_connection
 
@@ -312,10 +312,6 @@ async def _enter(  # noqa: PLR0913, PLR0917 - who enters, where, and who it must
     if accepts:
         log.warning("The %s %s is taken to be the one with the key %s.", what, host, doorkeeper.shown)
     return connection, doorkeeper.public_key if accepts else host_key
-
-
-class LoginRefusedError(ConfigurationError):
-    """The host knows neither the key nor the password of this user."""
 
 
 def _credentials(secrets: _Secrets) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from airflow_provider_together.jobs.slurm import job as slurm
 from airflow_provider_together.jobs.slurm import options as slurm_options
 from airflow_provider_together.jobs.slurm import programs as slurm_programs
 from airflow_provider_together.jobs.slurm.job import Ending, JobWait, Latest, Lines, Look, Record, SlurmJob, Standing
+from airflow_provider_together.jobs.slurm.programs import RemoteProgram
 
 DIGEST = "abcdefgh234567ab"
 JOB = SlurmJob(DIGEST, 2, "17")
@@ -463,13 +464,15 @@ class TestOutput:
 class TestPrograms:
     """The programs are run by a real shell, where Slurm is played by functions that say what is written for them."""
 
-    def run(self, program: str, home: Path, **commands: str) -> bytes:
+    def run(self, program: RemoteProgram[Any], home: Path, **commands: str) -> bytes:
         usual = {"sbatch": "exit 9", "squeue": "exit 0", "scontrol": "exit 1", "scancel": "exit 1"}
-        return self.run_with_path(program, home, "/usr/bin:/bin", **{**usual, **commands})
+        return self.run_with_path(program.text, home, "/usr/bin:/bin", **{**usual, **commands})
 
-    def run_without_slurm(self, program: str, home: Path, **commands: str) -> bytes:
+    def run_without_slurm(self, program: RemoteProgram[Any], home: Path, **commands: str) -> bytes:
         """Run a program where there are none of Slurm's commands but those that are given."""
-        return self.run_with_path(program.replace(". /etc/profile", ":"), home, self.without_slurm(home), **commands)
+        return self.run_with_path(
+            program.text.replace(". /etc/profile", ":"), home, self.without_slurm(home), **commands
+        )
 
     def run_with_path(self, program: str, home: Path, path: str, **commands: str) -> bytes:
         folder = home / "bin"
@@ -548,6 +551,37 @@ class TestPrograms:
         assert submitted == slurm_programs.Submitted("17", is_new=True)
         assert (tmp_path / "asked").read_text() == "/nowhere /nowhere /nowhere "
         assert self.submit(tmp_path, sbatch="exit 9") == slurm_programs.Submitted("17")
+
+    def test_no_value_breaks_out_of_the_program(self, tmp_path: Path) -> None:
+        odd = """it's "$HOME" `touch "$HOME/out"` $(touch "$HOME/out") \\\n;touch "$HOME/out"\n' EOF }\n"""
+        what = slurm_programs.Submission("x", f"#!/bin/sh\n{odd}", options=[odd], env={"A": odd}, output=f"/x{odd}")
+        job = SlurmJob(DIGEST, 2, odd)
+        sbatch = """printf '%s\\0' "$@" "$A" >"$HOME/asked"; echo 17"""
+        self.run(slurm_programs.submit(job, what, token=f"x{odd}"), tmp_path, sbatch=sbatch)
+        for program in (
+            slurm_programs.look(job, offset=0),
+            slurm_programs.cancel(job, token="try-1"),
+            slurm_programs.find(odd),
+        ):
+            self.run(program, tmp_path)
+        asked = (tmp_path / "asked").read_text().split("\0")
+        assert [asked[0], asked[4], asked[-2]] == [odd, f"--output=/x{odd}", odd]
+        assert (self.folder(tmp_path) / "script").read_text() == f"#!/bin/sh\n{odd}"
+        assert not (tmp_path / "out").exists()
+
+    def test_a_program_that_was_cut_off_on_the_way_does_not_run(self, tmp_path: Path) -> None:
+        what = slurm_programs.Submission("x", "#!/bin/sh\n", options=["--nodes=2"], env={"A": "1"})
+        text = slurm_programs.submit(JOB, what, token="x").text
+        self.write(tmp_path / "bin", sbatch='touch "$HOME/asked"; echo 17', squeue="exit 0")
+        call = text.index("\nmain ")
+        for end in [*range(call, text.index("}", text.index("--nodes")), 7), text.index(" --nodes"), len(text) // 2]:
+            environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+            subprocess.run(["/bin/sh"], input=text[:end].encode(), env=environment, capture_output=True, check=False)
+        assert not (tmp_path / ".airflow-together").exists()
+
+    def test_what_a_program_carries_is_not_shown_with_it(self) -> None:
+        what = slurm_programs.Submission("x", "#!/bin/sh\n", env={"TOKEN": "hidden"})
+        assert "hidden" not in repr(slurm_programs.submit(JOB, what, token="x"))
 
     def test_a_federated_answer_holds_the_id_before_the_cluster(self, tmp_path: Path) -> None:
         assert self.submit(tmp_path, sbatch="echo '17;tests'").job_id == "17"

@@ -34,6 +34,7 @@ JOB_STATE = "tests/jobs/test_job_state.py"
 NODES = "tests/jobs/test_nodes.py"
 MANIFESTS = "tests/jobs/test_manifests.py"
 SLURM = "tests/jobs/test_slurm.py"
+SLURM_FLOWS = "tests/jobs/test_slurm_flows.py"
 ADDRESS = "tests/api/test_address.py"
 CONNECTION = "tests/provider/test_connection.py"
 PROXY = "tests/api/test_proxy.py"
@@ -666,29 +667,29 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a retry of a batch job goes on with the one that is there",
-        "jobs/slurm/programs.py",
-        '[ -z "$job" ] || {{ tell job "$job"; return; }}\nfor command',
-        "for command",
+        "jobs/slurm/remote.sh",
+        '    [ -z "$job" ] || { tell_value job "$job"; return; }\n    for command',
+        "    for command",
         (SLURM,),
     ),
     Safeguard(
         "a batch job whose id was lost is found by its name",
-        "jobs/slurm/programs.py",
-        '[ -z "$job" ] || {{ keep "$folder/job_id" "$job"; tell job "$job"; return; }}\n',
+        "jobs/slurm/remote.sh",
+        '    [ -z "$job" ] || { keep_text "$folder/job_id" "$job"; tell_value job "$job"; return; }\n',
         "",
         (SLURM,),
     ),
     Safeguard(
         "nothing is submitted while the queue cannot be read",
-        "jobs/slurm/programs.py",
-        ' || {{ complain $? squeue "$jobs"; return; }}\n[ -z',
-        "\n[ -z",
+        "jobs/slurm/remote.sh",
+        ' || { tell_complaint $? squeue "$jobs"; return; }\n    [ -z',
+        "\n    [ -z",
         (SLURM,),
     ),
     Safeguard(
         "a batch job that is cancelled while it is submitted ends",
-        "jobs/slurm/programs.py",
-        '     [ ! -e "$cancelled" ] || {{ slurm scancel "$job" >/dev/null 2>&1; tell cancelled yes; }}\n',
+        "jobs/slurm/remote.sh",
+        '[ ! -e "$cancelled" ] || { ask_slurm scancel "$job" >/dev/null 2>&1; tell_value cancelled yes; }\n',
         "",
         (SLURM,),
     ),
@@ -783,31 +784,66 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "nothing is submitted that cannot be cancelled",
-        "jobs/slurm/programs.py",
+        "jobs/slurm/remote.sh",
         "for command in sbatch squeue scontrol scancel; do",
         "for command in sbatch squeue; do",
         (SLURM,),
     ),
     Safeguard(
         "a kill while the job is looked for cancels the latest one",
-        "jobs/slurm/programs.py",
-        '        attempt = f"""$(latest_in "$key")',
-        '        attempt = f"""0 # $(latest_in "$key")',
+        "jobs/slurm/remote.sh",
+        '        attempt=$(latest_in "$key")\n',
+        "",
         (SLURM,),
     ),
     Safeguard(
         "a job whose end was told is not cancelled as the latest one",
-        "jobs/slurm/programs.py",
-        '[ "${{attempt:-0}}" -gt {concluded} ]',
+        "jobs/slurm/remote.sh",
+        '[ "${attempt:-0}" -gt "$5" ]',
         "true",
         (SLURM,),
     ),
     Safeguard(
         "the user's environment does not change what the program that submits reads",
-        "jobs/slurm/programs.py",
-        'set -- "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"\n{exports}exec "$@"',
-        '{exports}exec "$timeout" {_SLURM_SECONDS} "$sbatch" "$@"',
+        "jobs/slurm/remote.sh",
+        '    exec "$@"\n',
+        '    shift 3\n    exec "$timeout" "$slurm_seconds" "$sbatch" "$@"\n',
         (SLURM,),
+    ),
+    Safeguard(
+        "no value breaks out of the program that it is an argument of",
+        "jobs/slurm/programs.py",
+        "shlex.join([self.command, *self.arguments])",
+        "' '.join([self.command, *self.arguments])",
+        (SLURM,),
+    ),
+    Safeguard(
+        "a program that was cut off on the way does not run",
+        "jobs/slurm/programs.py",
+        'f"{_REMOTE}\\n{{\\nmain {shlex.join([self.command, *self.arguments])}\\n}} </dev/null\\nexit 0\\n"',
+        'f"{_REMOTE}\\nmain {shlex.join([self.command, *self.arguments])} </dev/null\\nexit 0\\n"',
+        (SLURM,),
+    ),
+    Safeguard(
+        "a try that was cancelled while it submitted does not go on with its job",
+        "jobs/slurm/flows.py",
+        "    if submitted.is_cancelled:\n",
+        "    if False:\n",
+        (SLURM_FLOWS,),
+    ),
+    Safeguard(
+        "a login host that refuses for a while what it has let in before ends no wait for a batch job",
+        "jobs/slurm/flows.py",
+        "may_pass = isinstance(error, LoginRefusedError) and watch.has_answered",
+        "may_pass = False",
+        (SLURM_FLOWS,),
+    ),
+    Safeguard(
+        "the wait for a batch job whose login host is silent ends with its cluster",
+        "jobs/slurm/flows.py",
+        "        if (yield from ClusterQuestion()):\n",
+        "        if not (yield from ClusterQuestion()) and False:\n",
+        (SLURM_FLOWS,),
     ),
     Safeguard(
         "a refusal is not waited out as if Slurm were busy",

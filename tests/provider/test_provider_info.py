@@ -54,6 +54,7 @@ def test_every_public_module_of_those_kinds_is_named() -> None:
                 "mapping",
                 "memory",
                 "return_value",
+                "slurm_task",
                 "surroundings",
                 "waiting",
             )

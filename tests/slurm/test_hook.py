@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from airflow_provider_together.exceptions import ConfigurationError, SpecError, TransientError
+from airflow_provider_together.exceptions import ConfigurationError, LoginRefusedError, SpecError, TransientError
 from airflow_provider_together.hooks.slurm import SlurmHook
 from airflow_provider_together.jobs.slurm import job as slurm
 from airflow_provider_together.jobs.slurm.job import Ending, JobWait, SlurmJob
@@ -143,7 +143,7 @@ def test_the_rest_of_a_long_output_is_shown_for_a_while_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("airflow_provider_together.jobs.slurm.programs.OUTPUT_PIECE", 64)
-    monkeypatch.setattr("airflow_provider_together.hooks.slurm._REST_SECONDS", 0.0)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.flows.REST_SECONDS", 0.0)
     shown: list[str] = []
 
     async def watch(hook: SlurmHook) -> Ending:
@@ -230,9 +230,7 @@ def test_a_user_whom_the_host_does_not_know_is_told(
 ) -> None:
     other = (site.folder / "ssh/other").read_text()
     connect(monkeypatch, site, private_key=other, private_key_passphrase="")
-    with pytest.raises(
-        login_host.LoginRefusedError, match=r"the jump host 127\.0\.0\.1 port \d+ does not let '\w+' in"
-    ):
+    with pytest.raises(LoginRefusedError, match=r"the jump host 127\.0\.0\.1 port \d+ does not let '\w+' in"):
         at_login_host(address, lambda hook: hook.latest("none", deadline=0.0))
 
 

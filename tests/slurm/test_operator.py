@@ -20,6 +20,7 @@ from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.slurm import GPUClusterSlurmOperator
+from airflow_provider_together.operators.slurm_task import SlurmTask
 from tests.provider.test_hook import SPEC
 from tests.slurm.conftest import CONNECTION, connect
 from tests.slurm.site import PASSPHRASE, Site, slurm_site, until
@@ -115,7 +116,7 @@ def test_both_sides_pass_the_jump_host_and_log_in_once(site: Site, deferrable: b
 def test_a_job_that_slurm_refuses_is_not_retried(
     site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.hooks.slurm.NODES_PATIENCE", 0.0)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.flows.NODES_PATIENCE", 0.0)
     before = len(site.jobs())
     run = train(script="true", sbatch_options={"gpus-per-node": 9}, retries=3, retry_delay=timedelta(0))
     assert run.state == "failed"
@@ -125,7 +126,7 @@ def test_a_job_that_slurm_refuses_is_not_retried(
 
 def test_the_record_of_a_refused_job_is_not_taken_for_the_job(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm keeps one under the job's name; nodes that report late must not end in following it."""
-    monkeypatch.setattr("airflow_provider_together.hooks.slurm.NODES_PATIENCE", 30.0)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.flows.NODES_PATIENCE", 30.0)
     before = len(site.jobs())
     script = '[ -e ~/late ] && exec /usr/bin/sbatch "$@"; touch ~/late; exec /usr/bin/sbatch -G 99 "$@"'
     with site.hindered("sbatch", script):
@@ -248,20 +249,28 @@ def test_output_is_not_shown_where_nobody_wants_it(site: Site, capfd: pytest.Cap
     assert "unwanted" not in "".join(capfd.readouterr())
 
 
+def let_tasks_be(monkeypatch: pytest.MonkeyPatch, task: type[SlurmTask]) -> None:
+    """Let operators run another kind of task than theirs, in which something goes wrong."""
+    monkeypatch.setattr("airflow_provider_together.operators.slurm_task.SlurmTask", task)
+
+
 class TestOnceAndOnlyOnce:
-    def test_a_try_that_died_before_it_could_save_the_job_leaves_it_to_the_next(self, site: Site) -> None:
-        class Dying(GPUClusterSlurmOperator):
+    def test_a_try_that_died_before_it_could_save_the_job_leaves_it_to_the_next(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Dying(SlurmTask):
             """Stands for a worker that dies after the submission, in its first try."""
 
-            def _remember(self, context: Any, job: Any, **details: Any) -> None:
-                if context["ti"].try_number == 1:
+            def _remember(self, job: Any, **details: Any) -> None:
+                if self._ti.try_number == 1:
                     message = "the worker died"
                     raise RuntimeError(message)
-                super()._remember(context, job, **details)
+                super()._remember(job, **details)
 
+        let_tasks_be(monkeypatch, Dying)
         before = len(site.jobs())
         with DAG("dying", schedule=None) as dag:
-            Dying(
+            GPUClusterSlurmOperator(
                 task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 1", poll_interval=0.1,
                 retries=1, retry_delay=timedelta(0),
             )  # fmt: skip
@@ -269,8 +278,10 @@ class TestOnceAndOnlyOnce:
         assert run.state == "success"
         assert [job.state for job in site.jobs()[before:]] == ["COMPLETED"]
 
-    def test_a_job_that_ended_well_while_nobody_watched_is_not_run_again(self, site: Site) -> None:
-        class Deaf(GPUClusterSlurmOperator):
+    def test_a_job_that_ended_well_while_nobody_watched_is_not_run_again(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Deaf(SlurmTask):
             """Stands for a worker that dies just before the job's end, in its first try."""
 
             def _watch(self, hook: Any, job: Any) -> Any:
@@ -280,9 +291,10 @@ class TestOnceAndOnlyOnce:
                     raise RuntimeError(message)
                 return ending
 
+        let_tasks_be(monkeypatch, Deaf)
         before = len(site.jobs())
         with DAG("deaf", schedule=None) as dag:
-            Deaf(
+            GPUClusterSlurmOperator(
                 task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, poll_interval=0.1,
                 script='echo 42 >"$TOGETHER_RESULT_PATH"', retries=1, retry_delay=timedelta(0),
             )  # fmt: skip
@@ -499,8 +511,10 @@ class TestKilled:
             assert run_dag(dag).state == "failed"
             until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
 
-    def test_a_try_that_is_killed_while_it_looks_for_the_job_of_another_leaves_none(self, site: Site) -> None:
-        class Second(GPUClusterSlurmOperator):
+    def test_a_try_that_is_killed_while_it_looks_for_the_job_of_another_leaves_none(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Second(SlurmTask):
             """Stands for the try that follows one whose worker has died after the submission."""
 
             def _watch(self, hook: Any, job: Any) -> Any:
@@ -508,36 +522,36 @@ class TestKilled:
                 message = "the worker died"
                 raise RuntimeError(message)
 
-            def execute(self, context: Any) -> Any:
+            def execute(self) -> Any:
                 with pytest.raises(RuntimeError, match="the worker died"):
-                    super().execute(context)
+                    super().execute()
                 self._own = None
-                return super().execute(context)
+                return super().execute()
 
+        let_tasks_be(monkeypatch, Second)
         before = len(site.jobs())
-        inner = Second(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
+        inner = GPUClusterSlurmOperator(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
         with DAG("killed_looking", schedule=None) as dag:
             Killed(task_id="train", inner=inner, when=(site.home / "looking").exists)
         with site.hindered("scontrol", 'touch ~/looking; sleep 3; exec /usr/bin/scontrol "$@"'):
             assert run_dag(dag).state == "failed"
         until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
 
-    def test_a_task_that_is_killed_while_it_ends_its_job_after_the_wait_leaves_none(self, site: Site) -> None:
-        class Late(GPUClusterSlurmOperator):
+    def test_a_task_that_is_killed_while_it_ends_its_job_after_the_wait_leaves_none(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Late(SlurmTask):
             """Goes on after the triggerer has waited for too long."""
 
             def _watch(self, hook: Any, job: Any) -> Any:
                 del hook
                 self._own = None
                 event = {"job_id": job.job_id, "attempt": 1, "state": "TIMED_OUT", "exit_code": None, "reason": ""}
-                return self.execute_complete(self._context, event)
+                return self._operator.execute_complete(self._context, event)
 
-            def execute(self, context: Any) -> Any:
-                self._context = context
-                return super().execute(context)
-
+        let_tasks_be(monkeypatch, Late)
         before = len(site.jobs())
-        inner = Late(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
+        inner = GPUClusterSlurmOperator(task_id="inner", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
         with DAG("killed_late", schedule=None) as dag:
             Killed(task_id="train", inner=inner, when=(site.home / "cancelling").exists)
         script = '[ -e ~/cancelling ] && exec /usr/bin/scancel "$@"; touch ~/cancelling; sleep 5; exit 1'
@@ -570,22 +584,19 @@ class TestKilled:
         until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
 
     def test_a_wait_that_airflow_ends_without_an_event_leaves_no_job(
-        self, site: Site, capfd: pytest.CaptureFixture[str]
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        class Ended(GPUClusterSlurmOperator):
+        class Ended(SlurmTask):
             """Goes on as Airflow lets it when the triggerer has not answered in time."""
 
             def _watch(self, hook: Any, job: Any) -> Any:
                 del hook, job
-                return self.resume_execution("__fail__", {"error": "Trigger timeout"}, self._context)
+                return self._operator.resume_execution("__fail__", {"error": "Trigger timeout"}, self._context)
 
-            def execute(self, context: Any) -> Any:
-                self._context = context
-                return super().execute(context)
-
+        let_tasks_be(monkeypatch, Ended)
         before = len(site.jobs())
         with DAG("ended", schedule=None) as dag:
-            Ended(task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
+            GPUClusterSlurmOperator(task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 60")
         assert run_dag(dag).state == "failed"
         until(lambda: [job.state for job in site.jobs()[before:]] == ["CANCELLED"])
         assert f"Slurm job {site.jobs()[-1].job_id} is cancelled." in "".join(capfd.readouterr())
@@ -599,7 +610,7 @@ def test_a_cluster_that_is_deleted_meanwhile_fails_the_task(
     deferrable: bool,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.hooks.slurm._ASK_TOGETHER_EVERY", 0.0)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.flows.ASK_TOGETHER_EVERY", 0.0)
     cluster_id = TogetherHook().create_gpu_cluster(ClusterSpec.parse(SPEC)).cluster_id
     before = len(site.jobs())
 
@@ -637,9 +648,9 @@ class TestHostKeys:
 
     @both_modes
     def test_a_host_that_shows_another_key_while_its_job_runs_fails_the_try_and_a_retry_follows_the_job(
-        self, site: Site, deferrable: bool, capfd: pytest.CaptureFixture[str]
+        self, site: Site, monkeypatch: pytest.MonkeyPatch, deferrable: bool, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        class Changing(GPUClusterSlurmOperator):
+        class Changing(SlurmTask):
             """Meets another key in its first try, in the worker as in the triggerer."""
 
             def _watch(self, hook: Any, job: Any) -> Any:
@@ -653,9 +664,10 @@ class TestHostKeys:
                     address = replace(address, host_key=site.host_key("other"))
                 super()._defer(address, job, **details)
 
+        let_tasks_be(monkeypatch, Changing)
         before = len(site.jobs())
         with DAG("changing", schedule=None) as dag:
-            Changing(
+            GPUClusterSlurmOperator(
                 task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="sleep 2", poll_interval=0.1,
                 deferrable=deferrable, retries=1, retry_delay=timedelta(0),
             )  # fmt: skip
@@ -687,19 +699,20 @@ class TestHostKeys:
     ) -> None:
         accepted: list[str] = []
 
-        class Changed(GPUClusterSlurmOperator):
+        class Changed(SlurmTask):
             """Fails in its first try, so that the second one has to know the hosts again."""
 
-            def _conclude(self, context: Any, hook: Any, job: Any, ending: Any) -> Any:
+            def _conclude(self, hook: Any, job: Any, ending: Any) -> Any:
                 accepted.append(f"{hook.address.host_key}, {hook.address.jump_host_key}")
                 if self._ti.try_number == 1:
                     message = "the worker died"
                     raise RuntimeError(message)
-                return super()._conclude(context, hook, job, ending)
+                return super()._conclude(hook, job, ending)
 
+        let_tasks_be(monkeypatch, Changed)
         connect(monkeypatch, site, host_key="accept-new", jump_host_key="accept-new")
         with DAG("accepted", schedule=None) as dag:
-            Changed(
+            GPUClusterSlurmOperator(
                 task_id="train", cluster_id=CLUSTER, ssh_conn_id=CONNECTION, script="true", poll_interval=0.1,
                 deferrable=deferrable, retries=1, retry_delay=timedelta(0),
             )  # fmt: skip

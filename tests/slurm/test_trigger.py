@@ -120,7 +120,7 @@ def test_a_host_that_it_may_not_enter_ends_the_wait(
 def test_a_cluster_that_is_no_more_ends_the_wait_and_one_that_is_silent_does_not(
     together: Emulator, address: Address, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
 ) -> None:
-    monkeypatch.setattr("airflow_provider_together.hooks.slurm._ASK_TOGETHER_EVERY", 0.0)
+    monkeypatch.setattr("airflow_provider_together.jobs.slurm.flows.ASK_TOGETHER_EVERY", 0.0)
     hook = TogetherHook()
     cluster_id = hook.create_gpu_cluster(ClusterSpec.parse(SPEC)).cluster_id
     if is_deleted:

@@ -8,7 +8,7 @@ that begins looks at the latest attempt, and follows it or begins the next one.
 Slurm forgets a job minutes after its end, and not every site keeps accounts. So the job's own record of its exit code
 counts as well, but never against a final word of Slurm: a script that was cancelled may have ended with 0.
 
-Pure: no Airflow, no ssh, no clock. What is sent to the login host is in ``slurm_programs.py``.
+Pure: no Airflow, no ssh, no clock. What is sent to the login host is in ``programs.py``.
 """
 
 from __future__ import annotations
