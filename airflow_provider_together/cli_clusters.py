@@ -20,7 +20,7 @@ from airflow_provider_together.lifecycle.delete import delete_and_prove
 from airflow_provider_together.lifecycle.name import deployment_id
 from airflow_provider_together.lifecycle.orphans import Fate
 from airflow_provider_together.lifecycle.reservation import reservation_of
-from airflow_provider_together.runtime.compat import has_database
+from airflow_provider_together.runtime.compat.task_state import has_database
 from airflow_provider_together.runtime.registry import registry
 from airflow_provider_together.runtime.sweeping import report, sweep_clusters
 from airflow_provider_together.waiting.gone import GoneWait

@@ -31,7 +31,9 @@ LIGHT = {
     "api.known_dialects",
     "exceptions",
     "hooks.together",
-    "runtime.compat",
+    "runtime.compat.storage",
+    "runtime.compat.task_state",
+    "runtime.compat.versions",
     "runtime.connection_form",
     "runtime.kubeconfig",
 }

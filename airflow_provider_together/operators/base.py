@@ -23,7 +23,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.runtime.compat import AirflowException
+from airflow_provider_together.runtime.compat.versions import AirflowException
 from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.runtime.mapping import CheckedOperator
 from airflow_provider_together.runtime.parameters import IDENTIFIER, Kind

@@ -20,7 +20,7 @@ from airflow_provider_together.lifecycle.owner import Record
 from airflow_provider_together.lifecycle.reservation import Reservation, reservation_of
 from airflow_provider_together.operators.base import ADOPTED_KEY, RESERVATION_KEY
 from airflow_provider_together.operators.deletion import DEFAULT_POLL_INTERVAL, DEFAULT_TIMEOUT
-from airflow_provider_together.runtime.compat import state_store
+from airflow_provider_together.runtime.compat.storage import state_store
 from airflow_provider_together.runtime.deferral import Outcome, defer, look_of
 from airflow_provider_together.runtime.memory import owner_of
 from airflow_provider_together.runtime.parameters import default_deferrable, identifier, read_or, seconds_of, truth_of

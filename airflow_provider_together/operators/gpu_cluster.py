@@ -24,12 +24,12 @@ from airflow_provider_together.operators.base import (
 )
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
-from airflow_provider_together.runtime.compat import (
+from airflow_provider_together.runtime.compat.task_state import goes_on_without
+from airflow_provider_together.runtime.compat.versions import (
     AirflowException,
     AirflowRuntimeError,
     TaskDeferralError,
     TaskDeferralTimeout,
-    goes_on_without,
 )
 from airflow_provider_together.runtime.deferral import Outcome, look_of
 from airflow_provider_together.runtime.failures import task_failures

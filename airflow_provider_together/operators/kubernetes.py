@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.jobs.kubernetes import spec as job_spec
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.runtime.compat import (
+from airflow_provider_together.runtime.compat.versions import (
     AirflowException,
     AirflowTaskTimeout,
     TaskDeferralError,

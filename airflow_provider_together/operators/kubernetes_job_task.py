@@ -53,7 +53,8 @@ from airflow_provider_together.jobs.kubernetes.name import job_name, owner_diges
 from airflow_provider_together.jobs.kubernetes.spec import JobSpec, count_of, texts_of, words_of
 from airflow_provider_together.jobs.kubernetes.state import JobState, JobVerdict, Rank, RankPhase, Terms
 from airflow_provider_together.jobs.result import parse_result
-from airflow_provider_together.runtime.compat import AirflowException, AirflowRuntimeError, goes_on_without
+from airflow_provider_together.runtime.compat.task_state import goes_on_without
+from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowRuntimeError
 from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.runtime.log_follower import LogFollower

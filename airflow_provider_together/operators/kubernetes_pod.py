@@ -33,7 +33,7 @@ from airflow_provider_together.jobs.kubernetes.name import owner_digest
 from airflow_provider_together.jobs.kubernetes.pod_flows import remove_earlier_pods
 from airflow_provider_together.jobs.kubernetes.spec import GPU, check, count_of, texts_of, words_of
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.runtime.compat import AirflowException, AirflowSkipException
+from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowSkipException
 from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.runtime.failures import task_failures
 from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.jobs.slurm import options as slurm_options
 from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.runtime.compat import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_together.runtime.compat.versions import TaskDeferralError, TaskDeferralTimeout
 from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,

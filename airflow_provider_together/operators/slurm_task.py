@@ -25,13 +25,9 @@ from airflow_provider_together.jobs.slurm.job import Ending, SlurmJob
 from airflow_provider_together.jobs.slurm.programs import Submission
 from airflow_provider_together.operators.base import TaskKilledError
 from airflow_provider_together.runtime.background import BackgroundLoop
-from airflow_provider_together.runtime.compat import (
-    AirflowException,
-    AirflowRuntimeError,
-    get_connection,
-    goes_on_without,
-    state_store,
-)
+from airflow_provider_together.runtime.compat.storage import state_store
+from airflow_provider_together.runtime.compat.task_state import goes_on_without
+from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowRuntimeError, get_connection
 from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
 from airflow_provider_together.runtime.failures import task_failures
 from airflow_provider_together.runtime.login_host import ACCEPT_NEW, Address, address_at, connection_of

@@ -12,7 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
-from airflow_provider_together.runtime.compat import OVER, AirflowFailException, AirflowSkipException, task_states
+from airflow_provider_together.runtime.compat.task_state import OVER, task_states
+from airflow_provider_together.runtime.compat.versions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_together.lifecycle.orphans import Fate
-from airflow_provider_together.runtime.compat import AirflowException
+from airflow_provider_together.runtime.compat.versions import AirflowException
 from airflow_provider_together.runtime.parameters import amount, seconds_of, truth_of
 from airflow_provider_together.runtime.registry import registry
 from airflow_provider_together.runtime.sweeping import report, sweep_clusters

@@ -13,7 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from airflow_provider_together.runtime.compat import TRIGGERS_HAVE_ON_KILL, is_task_over
+from airflow_provider_together.runtime.compat.task_state import is_task_over
+from airflow_provider_together.runtime.compat.versions import TRIGGERS_HAVE_ON_KILL
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from airflow_provider_together.exceptions import PermanentError, TogetherError
-from airflow_provider_together.runtime.compat import AirflowException, AirflowFailException
+from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowFailException
 
 
 @contextmanager

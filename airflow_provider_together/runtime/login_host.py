@@ -22,7 +22,7 @@ from airflow.sdk.log import mask_secret
 
 from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import AnswerLostError, ConfigurationError, LoginRefusedError, SpecError
-from airflow_provider_together.runtime.compat import AirflowNotFoundException, aget_connection, get_connection
+from airflow_provider_together.runtime.compat.versions import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.runtime.missing_connection import missing_connection
 
 if TYPE_CHECKING:

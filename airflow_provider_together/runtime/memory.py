@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.lifecycle.owner import Record
-from airflow_provider_together.runtime.compat import has_state_store, state_store
+from airflow_provider_together.runtime.compat.storage import has_state_store, state_store
 from airflow_provider_together.runtime.registry import Entry, Registry, deployment_of, registry
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.settings import Settings
     from airflow_provider_together.lifecycle.reservation import Reservation
-    from airflow_provider_together.runtime.compat import StateStore
+    from airflow_provider_together.runtime.compat.storage import StateStore
 
 #: Keys in the task's storage: whose the clusters are, what was asked for, what came of it. They are kept apart, so
 #: that a try which begins to ask cannot erase the cluster that another one records at the same time.

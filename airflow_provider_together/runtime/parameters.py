@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_provider_together.api.missing import MISSING, is_missing
 from airflow_provider_together.exceptions import SpecError
-from airflow_provider_together.runtime.compat import conf
+from airflow_provider_together.runtime.compat.versions import conf
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.specs import Spec

@@ -22,7 +22,8 @@ from airflow_provider_together.exceptions import ConfigurationError
 from airflow_provider_together.lifecycle.name import ClusterName, Owner, deployment_id, digest_of
 from airflow_provider_together.lifecycle.orphans import Standing
 from airflow_provider_together.lifecycle.owner import Record
-from airflow_provider_together.runtime.compat import Variables, run_state, variables
+from airflow_provider_together.runtime.compat.storage import Variables, variables
+from airflow_provider_together.runtime.compat.task_state import run_state
 
 log = logging.getLogger(__name__)
 

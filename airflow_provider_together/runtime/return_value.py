@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_together.runtime.compat import AirflowException, AirflowRuntimeError
+from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowRuntimeError
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator

@@ -17,7 +17,7 @@ from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.api.specs import ClusterUpdate
 from airflow_provider_together.exceptions import TogetherError
-from airflow_provider_together.runtime.compat import AirflowNotFoundException, aget_connection, get_connection
+from airflow_provider_together.runtime.compat.versions import AirflowNotFoundException, aget_connection, get_connection
 from airflow_provider_together.runtime.connection import (
     API_KEY_VARIABLE,
     settings_from_connection,

@@ -15,12 +15,12 @@ from airflow.sdk import BaseOperatorLink, BaseSensorOperator
 
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
-from airflow_provider_together.runtime.compat import (
+from airflow_provider_together.runtime.compat.storage import state_store
+from airflow_provider_together.runtime.compat.versions import (
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
-    state_store,
 )
 from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.runtime.deferral import Outcome, defer, look_of

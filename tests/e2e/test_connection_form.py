@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_together.demo.airflow_stack import AirflowStack
 from airflow_provider_together.emulator import Emulator
-from airflow_provider_together.runtime.compat import TRIGGERS_HAVE_ON_KILL
+from airflow_provider_together.runtime.compat.versions import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.runtime.connection_form import FIELDS, UI_FIELD_BEHAVIOUR
 from tests.e2e.conftest import CANARY_KEY
 

@@ -12,7 +12,7 @@ from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOperator
-from airflow_provider_together.runtime.compat import TRIGGERS_HAVE_ON_KILL
+from airflow_provider_together.runtime.compat.versions import TRIGGERS_HAVE_ON_KILL
 from airflow_provider_together.sensors.gpu_cluster import ClusterReadySensor
 from tests.provider.test_create_operator import REQUEST
 from tests.provider.test_hook import SPEC

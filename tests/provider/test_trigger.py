@@ -20,7 +20,7 @@ from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.exceptions import ConfigurationError
 from airflow_provider_together.get_provider_info import get_provider_info
 from airflow_provider_together.hooks.together import TogetherHook
-from airflow_provider_together.runtime.compat import aget_connection
+from airflow_provider_together.runtime.compat.versions import aget_connection
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
 from tests.provider.test_hook import SPEC
 

@@ -18,7 +18,7 @@ from airflow_provider_together.emulator import Emulator
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.jobs.slurm import job as slurm
 from airflow_provider_together.jobs.slurm.job import SlurmJob
-from airflow_provider_together.runtime.compat import get_connection
+from airflow_provider_together.runtime.compat.versions import get_connection
 from airflow_provider_together.runtime.login_host import Address
 from airflow_provider_together.triggers.slurm import GPUClusterSlurmTrigger
 from tests.provider.test_hook import SPEC

@@ -29,7 +29,7 @@ from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
 from airflow_provider_together.jobs.kubernetes.manifests import TAKEN_ANNOTATION
 from airflow_provider_together.operators.kubernetes import GPUClusterJobOperator
 from airflow_provider_together.operators.kubernetes_job_task import JobTask
-from airflow_provider_together.runtime.compat import AirflowException, TaskDeferralTimeout
+from airflow_provider_together.runtime.compat.versions import AirflowException, TaskDeferralTimeout
 from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from tests.provider.kubernetes.support import (
     ENDLESS,

@@ -1,0 +1,1 @@
+"""What differs between versions of Airflow, and what Airflow does not promise to providers; by subject."""
