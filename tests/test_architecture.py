@@ -204,6 +204,17 @@ def test_extras_are_imported_by_their_own_modules_only(module: str) -> None:
     assert wrong == []
 
 
+def test_few_imports_stand_inside_functions() -> None:
+    """What only a task needs stands in a module beside its operator, which is imported once: see ``*_task.py``."""
+    inside = [
+        (module, one.line)
+        for module in SOURCES
+        for one in imports_of(module)
+        if not one.is_at_module_level and not one.is_for_types
+    ]
+    assert len(set(inside)) <= 40
+
+
 @pytest.mark.parametrize("module", sorted(SOURCES))
 def test_every_module_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(ast.parse(SOURCES[module].read_text()))

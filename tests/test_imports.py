@@ -67,7 +67,7 @@ JOB = {
     "lifecycle.name",
     "operators.kubernetes",
 }
-SLURM = {*TRAINING, "jobs.slurm.options", "operators.slurm"}
+SLURM = {*TRAINING, "lifecycle.name", "jobs.slurm.options", "operators.slurm"}
 
 #: Parts of Airflow that are of no use before a task runs. The base of triggers costs as much as all our operators.
 OF_TASKS = ("airflow.models", "airflow.providers", "airflow.triggers.base")

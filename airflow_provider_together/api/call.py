@@ -105,7 +105,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Alert(Note):
-    """A note about money that a person should see: it is logged as a warning."""
+    """A note that a person should see: it is logged as a warning."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """
-What a GPU cluster offers to those who train on its Kubernetes, and whether it can be trained on at all.
+What a GPU cluster offers to a training, and whether it can be trained on at all.
 
-It reads what Together tells of the cluster, before anything is sent to Kubernetes.
+It reads what Together tells of the cluster, before anything is sent to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from airflow_provider_together.api.call import Ask
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.api.specs import GPUS_PER_NODE
 from airflow_provider_together.api.wording import counted
@@ -15,6 +18,19 @@ from airflow_provider_together.exceptions import ClusterGoneError, Configuration
 
 if TYPE_CHECKING:
     from airflow_provider_together.api.models import Cluster
+
+
+def _is_for_the_driver() -> str:
+    message = "the driver answers this question, since asking Together takes a client of its own"
+    raise TypeError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterQuestion(Ask[str]):
+    """Asks Together whether the cluster is gone: the answer is the word that says so, or an empty one."""
+
+    answer: Callable[[], str] = _is_for_the_driver
+
 
 _LOST = frozenset({Phase.DELETING, Phase.GONE, Phase.FAILED})
 

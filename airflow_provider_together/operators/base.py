@@ -10,42 +10,32 @@ methods that only a task calls, all but the specs, which check literal parameter
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 
-from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.links.gpu_cluster import GPUClusterLink, console_url
 from airflow_provider_together.runtime.compat.versions import AirflowException
 from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.runtime.mapping import CheckedOperator
 from airflow_provider_together.runtime.parameters import IDENTIFIER, Kind
-from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_together.api.call import Ask, Call, Flow, Note
     from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.api.specs import Spec
+    from airflow_provider_together.operators.base_task import RunningTask
 
 T = TypeVar("T")
 
 #: Seconds between two looks at the kill flag while a task sleeps.
 _NAP = 0.5
-#: Seconds that a clean-up of a failed task may take.
-CLEAN_UP_SECONDS = 300.0
-#: Seconds between two looks at it, at the most.
-CLEAN_UP_POLL_INTERVAL = 5.0
-#: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal.
-_KILL_TIMEOUT = 2.0
 #: XCom key under which a create tells that its cluster is a reservation, so that no teardown deletes it early.
 RESERVATION_KEY = "reservation"
 #: XCom key under which a create tells that its cluster is somebody else's, so that no clean-up touches it.
@@ -87,29 +77,12 @@ class TogetherOperator(CheckedOperator, BaseOperator):
         """The hook of this task's connection."""
         return TogetherHook(self.together_conn_id)
 
-    def run_flow(self, flow: Flow[T]) -> T:
-        """
-        Run a flow that ends early if the task is killed.
+    @cached_property
+    def running(self) -> RunningTask:
+        """What the running task does; only here is it imported, since DAG files import this module."""
+        from airflow_provider_together.operators.base_task import RunningTask  # noqa: PLC0415 - for a task only
 
-        :raises TaskKilledError: if it is.
-        """
-        from airflow_provider_together.api.call import Save  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.api.client import answered  # noqa: PLC0415 - for a task only
-
-        def take(told: Note) -> None:
-            with self._asking_airflow(is_asking=True):
-                self._log_note(told)
-            self.raise_if_killed()
-
-        def answer(question: Ask[Any]) -> Any:
-            with self._asking_airflow(is_asking=True):
-                answer = answered(question, self._log_note)
-            if isinstance(question, Save):  # after a mere question there may be something to save
-                self.raise_if_killed()
-            return answer
-
-        with self._asking_airflow(is_asking=False):
-            return self.hook.client.run(flow, note=take, ask=answer, sleep=self.sleep)
+        return RunningTask(self)
 
     def parameters(self) -> dict[str, Any]:
         """Return the fields of the spec, as they were rendered."""
@@ -126,73 +99,6 @@ class TogetherOperator(CheckedOperator, BaseOperator):
     def publish_link(self, context: Context, cluster_id: str) -> None:
         """Push the address behind the button of the UI."""
         context["ti"].xcom_push(key=GPUClusterLink().xcom_key, value=console_url(cluster_id))
-
-    def forget_owner(self, cluster_name: str) -> list[str]:
-        """
-        Remove the registry's entry of a name whose cluster is gone, unless its owner has another one.
-
-        The sweep finds that other one by the same entry. A name that is not ours has none.
-
-        :returns: the names in Together's list that have no id, each of which may be such another one.
-        """
-        from airflow_provider_together.lifecycle.name import ClusterName  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.runtime.registry import registry  # noqa: PLC0415 - for a task only
-
-        name = ClusterName.parse(cluster_name)
-        if name is None:
-            return []
-        try:
-            clusters = self.hook.list_gpu_clusters()
-        except TogetherError as error:
-            self.log.info("%s The entry of its owner stays until the next sweep.", error)
-            return []
-        hidden = [other for other in clusters.unreadable if name.has_owner_of(other)]
-        living = [cluster for cluster in clusters if cluster.phase.has_to_be_deleted]
-        if not hidden and not any(name.has_owner_of(cluster.cluster_name) for cluster in living):
-            registry().forget(name)
-        return hidden
-
-    def send_while_busy(self, call: Call[T], *, timeout: float, billed: str, poll_interval: float = 10.0) -> T:
-        """
-        Send a request until Together carries it out; a cluster or a volume may be in transition.
-
-        :param timeout: seconds that it may take.
-        :param billed: a sentence that says what is billed as long as it is not carried out.
-        """
-        from airflow_provider_together.waiting.busy import send_while_busy  # noqa: PLC0415 - for a task only
-
-        return self.run_flow(send_while_busy(call, timeout=timeout, poll_interval=poll_interval, billed=billed))
-
-    def clean_up(self, cluster_id: str, *, cluster_name: str = "", poll_interval: float) -> str:
-        """
-        Delete a cluster after a failure; return a sentence that says what became of it.
-
-        :param poll_interval: seconds between two looks at the most.
-        """
-        from airflow_provider_together.lifecycle.delete import delete_and_prove  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a task only
-
-        now = self.hook.client.now()
-        pause = min(poll_interval, CLEAN_UP_POLL_INTERVAL)
-        wait = GoneWait(cluster_id, started=now, deadline=now + CLEAN_UP_SECONDS, poll_interval=pause)
-        look = self.run_flow(delete_and_prove(self.hook.client.dialect, wait))
-        if look.verdict is Verdict.GONE:
-            self.forget_owner(cluster_name)
-            return "It was deleted."
-        why = f"{look.verdict.value}, {look.word or 'no status'}"
-        return f"DELETING IT FAILED ({why}): it is still billed, delete it by hand. {look.error}".strip()
-
-    def delete_now(self, cluster_id: str) -> None:
-        """
-        Ask for a cluster's deletion from inside a signal handler.
-
-        A client of its own, since the handler may have interrupted the other one in the middle of a request.
-        """
-        from airflow_provider_together.api.client import Client  # noqa: PLC0415 - for a task only
-
-        settings = replace(self.hook.settings, timeout=_KILL_TIMEOUT, retries=1)
-        with Client(settings) as client:
-            client.send(client.dialect.delete_cluster(cluster_id))
 
     def on_kill(self) -> None:
         """Let the wait that was interrupted by the signal end."""
@@ -221,14 +127,10 @@ class TogetherOperator(CheckedOperator, BaseOperator):
             self.raise_if_killed()
 
     @contextmanager
-    def _asking_airflow(self, *, is_asking: bool) -> Iterator[None]:
+    def asking_airflow(self, *, is_asking: bool) -> Iterator[None]:
+        """Say whether Airflow is asked something here, so that a signal's handler must not ask as well."""
         before, self._is_asking_airflow = self._is_asking_airflow, is_asking
         try:
             yield
         finally:
             self._is_asking_airflow = before
-
-    def _log_note(self, note: Note) -> None:
-        from airflow_provider_together.api.call import Alert  # noqa: PLC0415 - for a task only
-
-        self.log.log(logging.WARNING if isinstance(note, Alert) else logging.INFO, "%s", note.message)

@@ -205,7 +205,7 @@ class DeletionTask:
         made = _values(self._context["ti"].xcom_pull(task_ids=self._creates(), key="cluster_id"))
         if cluster_id in made:
             return
-        named = self._operator.run_flow(find_by_name(self._hook.client.dialect, cluster_id))
+        named = self._operator.running.run_flow(find_by_name(self._hook.client.dialect, cluster_id))
         if named:
             ids = ", ".join(cluster.cluster_id for cluster in named)
             fault = f"cluster_id={cluster_id!r} is the name of cluster {ids}: give cluster_name={cluster_id!r}"
@@ -221,7 +221,7 @@ class DeletionTask:
 
     def _named(self, cluster_name: str) -> list[Cluster]:
         """Return the clusters of the name; remember that it was seen, so that a retry may find nothing."""
-        found = self._operator.run_flow(find_by_name(self._hook.client.dialect, cluster_name))
+        found = self._operator.running.run_flow(find_by_name(self._hook.client.dialect, cluster_name))
         is_made_by_us = ClusterName.parse(cluster_name) is not None
         store = state_store(self._context)
         if not found:
@@ -240,7 +240,7 @@ class DeletionTask:
         settings, found = self._hook.settings, []
         for owner, record in owners:
             flow = find_of_owner(self._hook.client.dialect, owner, record, visibility=settings.visibility)
-            found += self._operator.run_flow(flow)
+            found += self._operator.running.run_flow(flow)
         if not found:
             self._log.info("Task %r has no cluster in this run.", self._operator.create_task_id)
         return found
@@ -294,7 +294,7 @@ class DeletionTask:
             self._log.error("Volumes %s of cluster %s are left, and billed.", ", ".join(attached), cluster.cluster_id)
         self._context["ti"].xcom_push(key=_VOLUMES_KEY, value=volume_ids)
         wait = GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
-        look = self._operator.run_flow(request_deletion(dialect, wait))
+        look = self._operator.running.run_flow(request_deletion(dialect, wait))
         if look is None and may_defer and wait.is_accepted:
             defer(
                 self._operator,
@@ -306,7 +306,7 @@ class DeletionTask:
                 wait_for="gone",
             )
         if look is None:
-            look = self._operator.run_flow(prove_gone(dialect, wait))
+            look = self._operator.running.run_flow(prove_gone(dialect, wait))
         outcome = Outcome(cluster.cluster_id, look.verdict, look.word, look.error)
         self._conclude(outcome, cluster_name=cluster.cluster_name, volume_ids=volume_ids)
 
@@ -317,7 +317,7 @@ class DeletionTask:
         self._log.info("Cluster %s is gone: neither Get nor List shows it.", outcome.cluster_id)
         for volume_id in volume_ids:
             try:
-                self._operator.send_while_busy(
+                self._operator.running.send_while_busy(
                     self._hook.client.dialect.delete_shared_volume(volume_id),
                     timeout=self._settings.timeout,
                     poll_interval=self._settings.poll_interval,
@@ -326,7 +326,7 @@ class DeletionTask:
             except NotFoundError:
                 continue
             self._log.info("Shared volume %s, which was attached to it, is deleted with its data.", volume_id)
-        if hidden := self._operator.forget_owner(cluster_name):
+        if hidden := self._operator.running.forget_owner(cluster_name):
             message = (
                 f"Cluster {outcome.cluster_id} is gone, but Together's list has an entry named {hidden[0]!r} without "
                 "an id, which may be another cluster of the same task. A retry looks for it."

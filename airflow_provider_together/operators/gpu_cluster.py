@@ -8,6 +8,7 @@ is rendered, always before a request is sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -18,7 +19,6 @@ from airflow_provider_together.exceptions import NotFoundError, SpecError, Toget
 from airflow_provider_together.lifecycle import reservation
 from airflow_provider_together.operators.base import (
     ADOPTED_KEY,
-    CLEAN_UP_POLL_INTERVAL,
     RESERVATION_KEY,
     TaskKilledError,
 )
@@ -223,7 +223,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
     def execute(self, context: Context) -> str:
         """Make or adopt the cluster; wait for it if asked to."""
         self._ti = context["ti"]
-        with task_failures(), self._asking_airflow(is_asking=True):
+        with task_failures(), self.asking_airflow(is_asking=True):
             self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
             self._task.check_surroundings(self, self._ti)
             try:
@@ -288,7 +288,7 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             if goes_on_without(self._ti):
                 self.log.info("Cluster %s is left alive: another try of this task works with it.", cluster.cluster_id)
                 return
-            self.delete_now(cluster.cluster_id)
+            self.running.delete_now(cluster.cluster_id)
         except NotFoundError:
             self.log.info("Cluster %s is not there any more.", cluster.cluster_id)
         except (TogetherError, AirflowRuntimeError) as error:
@@ -397,9 +397,9 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             return left_alive
         if goes_on_without(context["ti"]):
             return "It is left alive: another try of this task works with it."
-        poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=CLEAN_UP_POLL_INTERVAL)
+        poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=math.inf)
         name = self._own_xcom(context, "cluster_name") or ""
-        fate = self.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
+        fate = self.running.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
         self._task.forget_cluster(context)
         return fate
 
@@ -478,7 +478,7 @@ class UpdateGPUClusterOperator(ReadyWaitingOperator):
             self.check_rendered_parameters()
             change = ClusterUpdate.parse(self.parameters())
             self.publish_link(context, self.cluster_id)
-            cluster = self.send_while_busy(
+            cluster = self.running.send_while_busy(
                 self.hook.client.dialect.update_cluster(self.cluster_id, change),
                 timeout=seconds_of("timeout", self.timeout),
                 billed=f"Cluster {self.cluster_id} is billed as it was.",

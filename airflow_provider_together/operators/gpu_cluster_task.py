@@ -56,7 +56,7 @@ def create(operator: CreateGPUClusterOperator, context: Context, wanted: Reserva
         visibility=settings.visibility,
         heal=memory.owner.deployment if truth_of("sweep_expired", operator.sweep_expired) else None,
     )
-    return operator.run_flow(flow)
+    return operator.running.run_flow(flow)
 
 
 def _spec(operator: CreateGPUClusterOperator, memory: OwnerMemory, lifetime: timedelta | None) -> ClusterSpec:

@@ -251,7 +251,7 @@ class GPUClusterJobOperator(TogetherOperator):
     def execute(self, context: Context) -> Any:
         """Start the job, or adopt the one of an earlier try, and wait for its end."""
         began_at = time.time()
-        with task_failures(), self._asking_airflow(is_asking=True):
+        with task_failures(), self.asking_airflow(is_asking=True):
             self.check_rendered_parameters()
             self.publish_link(context, self.cluster_id)
             task = self._begin(context)

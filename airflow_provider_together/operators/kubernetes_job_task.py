@@ -358,7 +358,7 @@ class JobTask:
 
     def _run_flow(self, flow: Flow[T]) -> T:
         """Run a flow of requests to Kubernetes that ends early if the task is killed."""
-        with self._operator._asking_airflow(is_asking=False):  # noqa: SLF001 - its other half
+        with self._operator.asking_airflow(is_asking=False):
             return self.driver.run(flow, note=self._take_note, sleep=self._operator.sleep)
 
     def _take_note(self, note: Note) -> None:

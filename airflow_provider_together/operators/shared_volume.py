@@ -78,7 +78,7 @@ class CreateSharedVolumeOperator(TogetherOperator):
             self.check_rendered_parameters()
             spec = SharedVolumeSpec.parse(self.parameters())
             flow = ensure_shared_volume(self.hook.client.dialect, spec, if_exists=self.if_exists)
-            return self.run_flow(flow).volume_id
+            return self.running.run_flow(flow).volume_id
 
 
 class UpdateSharedVolumeOperator(TogetherOperator):
@@ -119,7 +119,7 @@ class UpdateSharedVolumeOperator(TogetherOperator):
         with task_failures():
             self.check_rendered_parameters()
             size = SharedVolumeUpdate.parse(self.parameters()).size_tib
-            volume = self.send_while_busy(
+            volume = self.running.send_while_busy(
                 self.hook.client.dialect.update_shared_volume(self.volume_id, size_tib=size),
                 timeout=seconds_of("timeout", self.timeout),
                 billed=f"Shared volume {self.volume_id} is billed as it was.",
@@ -157,7 +157,7 @@ class DeleteSharedVolumeOperator(TogetherOperator):
         with task_failures():
             self.check_rendered_parameters()
             try:
-                was_deleted = self.send_while_busy(
+                was_deleted = self.running.send_while_busy(
                     self.hook.client.dialect.delete_shared_volume(self.volume_id),
                     timeout=seconds_of("timeout", self.timeout),
                     billed=f"Shared volume {self.volume_id} is still billed.",

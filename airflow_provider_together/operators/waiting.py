@@ -88,7 +88,7 @@ class ReadyWaitingOperator(TogetherOperator):
         """
         from airflow_provider_together.waiting.look import wait_until_ready  # noqa: PLC0415 - for a task only
 
-        return self.run_flow(wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus, paid)))
+        return self.running.run_flow(wait_until_ready(self.hook.client.dialect, self._wait(cluster_id, num_gpus, paid)))
 
     def defer_until_ready(
         self,

@@ -31,8 +31,8 @@ from airflow_provider_together.api.client import (
 from airflow_provider_together.api.retry import retrying
 from airflow_provider_together.api.wording import printable
 from airflow_provider_together.exceptions import AnswerLostError, NotFoundError, NotSentError, TogetherError
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.kubernetes.api import error_for_status, place, read_answer
-from airflow_provider_together.jobs.kubernetes.flows import ClusterQuestion
 
 if TYPE_CHECKING:
     from kubernetes import client as sync_client  # type: ignore[import-untyped]

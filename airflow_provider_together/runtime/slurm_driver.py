@@ -12,9 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.call import Alert, Flow, Note, Pause
 from airflow_provider_together.api.client import Clock, adrive
-from airflow_provider_together.jobs.slurm.flows import ClusterQuestion, OutputLines, SlurmFlow, Trouble
+from airflow_provider_together.jobs.cluster import ClusterQuestion
+from airflow_provider_together.jobs.slurm.flows import OutputLines, SlurmFlow
 from airflow_provider_together.jobs.slurm.programs import RemoteProgram
 from airflow_provider_together.runtime.login_host import LoginHost
 
@@ -55,7 +56,7 @@ class SlurmDriver:
                 await asyncio.sleep(step.seconds)
             return self.now()
         if isinstance(step, ClusterQuestion):
-            return await is_gone() if is_gone is not None else False
+            return "gone" if is_gone is not None and await is_gone() else ""
         return _take(step, say)
 
 
@@ -64,4 +65,4 @@ def _take(note: Note, say: Say) -> None:
         for line in note.lines:
             say(line)
     else:
-        log.log(logging.WARNING if isinstance(note, Trouble) else logging.INFO, "%s", note.message)
+        log.log(logging.WARNING if isinstance(note, Alert) else logging.INFO, "%s", note.message)

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from airflow_provider_together.api.call import Call, Flow, Note, Pause
 from airflow_provider_together.api.client import drive
 from airflow_provider_together.exceptions import TogetherError
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.kubernetes.api import read_answer
-from airflow_provider_together.jobs.kubernetes.flows import ClusterQuestion
 from airflow_provider_together.jobs.kubernetes.manifests import merged
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ import pytest
 from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.exceptions import ClusterGoneError, ConfigurationError, SpecError
 from airflow_provider_together.jobs.cluster import (
+    ClusterQuestion,
     check_alike,
     check_cluster,
     check_share,
@@ -82,3 +83,8 @@ def test_more_than_there_is_is_refused() -> None:
         check_share("num_nodes", 3, 2, "GPU worker")
     with pytest.raises(SpecError, match=r"num_gpus=2 is too many: the cluster has 1 GPU on a node$"):
         check_share("num_gpus", 2, 1, "GPU", " on a node")
+
+
+def test_whether_the_cluster_is_gone_is_for_the_driver_to_answer() -> None:
+    with pytest.raises(TypeError, match="the driver answers"):
+        ClusterQuestion().answer()

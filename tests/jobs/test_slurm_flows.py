@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from airflow_provider_together.api.call import Flow, Note, Pause
+from airflow_provider_together.api.call import Alert, Flow, Note, Pause
 from airflow_provider_together.api.client import drive
 from airflow_provider_together.exceptions import (
     AnswerLostError,
@@ -20,9 +20,10 @@ from airflow_provider_together.exceptions import (
     TogetherError,
     WaitTimeoutError,
 )
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.slurm import flows, programs
 from airflow_provider_together.jobs.slurm import job as slurm
-from airflow_provider_together.jobs.slurm.flows import ClusterQuestion, JobWatch, OutputLines, SlurmFlow, Trouble
+from airflow_provider_together.jobs.slurm.flows import JobWatch, OutputLines, SlurmFlow
 from airflow_provider_together.jobs.slurm.job import Ending, JobWait, Latest, Lines, SlurmJob
 from airflow_provider_together.jobs.slurm.programs import RemoteProgram, Submission
 
@@ -113,7 +114,7 @@ class TestSubmitting:
         site = Site([trouble, trouble, trouble, "job 17\nnew yes\n"])
         assert self.submit(site) == JOB
         assert site.now == 1000 + 1 + 2 + 4
-        assert [type(note) for note in site.notes] == [Trouble, Trouble, Trouble, Note]
+        assert [type(note) for note in site.notes] == [Alert, Alert, Alert, Note]
 
     @pytest.mark.parametrize("trouble", [LOST, "trouble busy\n", QUEUE_FULL])
     def test_not_for_ever(self, trouble: str | TogetherError) -> None:
@@ -261,7 +262,7 @@ class TestAskingUntilThereIsAnAnswer:
     ) -> None:
         site = Site([LOST, "", answer])
         assert site.run(flow(1600.0)) == result
-        assert [type(note) for note in site.notes] == [Trouble, Trouble]
+        assert [type(note) for note in site.notes] == [Alert, Alert]
         with pytest.raises(AnswerLostError):
             Site([LOST]).run(flow(0.0))
 

@@ -1070,8 +1070,8 @@ SAFEGUARDS = [
     Safeguard(
         "a deletion is no success while another cluster of the task may be hidden",
         "operators/deletion_task.py",
-        "if hidden := self._operator.forget_owner(cluster_name):",
-        "if (hidden := self._operator.forget_owner(cluster_name)) and not hidden:",
+        "if hidden := self._operator.running.forget_owner(cluster_name):",
+        "if (hidden := self._operator.running.forget_owner(cluster_name)) and not hidden:",
         (f"{DELETION}::test_it_is_no_success_while_the_same_task_may_have_another_cluster_that_has_no_id",),
     ),
     Safeguard(

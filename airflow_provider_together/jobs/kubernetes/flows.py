@@ -20,6 +20,7 @@ from airflow_provider_together.exceptions import (
     TransientError,
     WaitTimeoutError,
 )
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
 from airflow_provider_together.jobs.kubernetes.diagnosis import Diagnosis, Object, set_apart
 from airflow_provider_together.jobs.kubernetes.log import LogCursor
@@ -56,17 +57,6 @@ TAIL_LINES = 20
 _LAST_PIECES = 64
 #: Ranks, other than the first, of whose logs the end is read when the job has failed.
 _LOGS_SAVED = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterQuestion(Note):
-    """Asks whether the GPU cluster is gone: the answer is the word that says so, or an empty one."""
-
-    message: str = ""
-
-    def __iter__(self) -> Flow[str]:  # type: ignore[override]
-        word: str = yield self
-        return word
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
-from airflow_provider_together.api.call import Note, Pause, Step
+from airflow_provider_together.api.call import Alert, Note, Pause, Step
 from airflow_provider_together.exceptions import (
     ConfigurationError,
     LoginRefusedError,
@@ -23,6 +23,7 @@ from airflow_provider_together.exceptions import (
     TransientError,
     WaitTimeoutError,
 )
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.result import parse_result
 from airflow_provider_together.jobs.slurm import programs
 from airflow_provider_together.jobs.slurm.job import (
@@ -64,11 +65,6 @@ def _pauses() -> Iterator[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble(Note):
-    """A note that is logged as a warning."""
-
-
-@dataclass(frozen=True, slots=True)
 class OutputLines(Note):
     """
     New lines of the job's output.
@@ -78,17 +74,6 @@ class OutputLines(Note):
 
     message: str = ""
     lines: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterQuestion(Note):
-    """Asks whether Together says that the cluster is deleted."""
-
-    message: str = ""
-
-    def __iter__(self) -> Generator[Step, Any, bool]:  # type: ignore[override]
-        is_gone: bool = yield self
-        return is_gone
 
 
 def find_latest(digest: str, *, deadline: float) -> SlurmFlow[Latest]:
@@ -131,7 +116,7 @@ def submit_job(
         if now >= until:
             message = f"the job could not be submitted in time; the last answer: {trouble}"
             raise WaitTimeoutError(message)
-        yield from Trouble(f"Not submitted yet: {trouble}. Looking again.")
+        yield from Alert(f"Not submitted yet: {trouble}. Looking again.")
         yield from Pause(next(pauses))
 
 
@@ -201,7 +186,7 @@ def watch_job(watch: JobWatch) -> SlurmFlow[Ending]:
 def _after_failure(watch: JobWatch, error: TogetherError) -> SlurmFlow[tuple[Ending | None, float]]:
     now = yield from Pause(0)
     if watch.ask_at is None:
-        yield from Trouble(f"{error}; the job goes on, and so does the wait.")
+        yield from Alert(f"{error}; the job goes on, and so does the wait.")
         watch.ask_at = now + ASK_TOGETHER_EVERY
     if now >= watch.ask_at:
         watch.ask_at = now + ASK_TOGETHER_EVERY
@@ -222,7 +207,7 @@ def _after_look(watch: JobWatch, look: Look) -> SlurmFlow[tuple[Ending | None, f
         yield from Note(f"{watch.job} is {watch.state or 'unknown to Slurm'}.")
     if look.complaint != watch.complaint:
         watch.complaint = look.complaint
-        yield from Trouble(f"Slurm {look.complaint}.") if look.complaint else Note("Slurm answers again.")
+        yield from Alert(f"Slurm {look.complaint}.") if look.complaint else Note("Slurm answers again.")
     has_more = watch.lines is not None and (yield from _show(watch, watch.lines, look, ending))
     return ending, 0.0 if has_more else watch.poll_interval
 
@@ -248,14 +233,14 @@ def _show(watch: JobWatch, lines: Lines, look: Look, ending: Ending | None) -> S
         if not is_all or is_last or lines.offset == before:
             return is_full
         if (yield from Pause(0)) >= until:
-            yield from Trouble(
+            yield from Alert(
                 f"The rest of the output of {watch.job} is not shown: it is longer than there is time for."
             )
             return False
         try:
             look = yield from programs.look(watch.job, offset=lines.offset)
         except TransientError as error:
-            yield from Trouble(f"{error} The rest of the output of {watch.job} is not shown.")
+            yield from Alert(f"{error} The rest of the output of {watch.job} is not shown.")
             return False
 
 
@@ -303,5 +288,5 @@ def _insist(program: RemoteProgram[T], deadline: float) -> SlurmFlow[T]:
         except TransientError as error:
             if (yield from Pause(0)) >= deadline:
                 raise
-            yield from Trouble(f"{error}. Asking again.")
+            yield from Alert(f"{error}. Asking again.")
         yield from Pause(next(pauses))

@@ -13,11 +13,11 @@ Pure: no Airflow, no ssh, no clock. What is sent to the login host is in ``progr
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
 import re
 from dataclasses import dataclass
+
+from airflow_provider_together.lifecycle.name import digest_of
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,6 @@ RECORD_PATIENCE = 60.0
 LOST_PATIENCE = 60.0
 
 _LONGEST_WORDS = 80
-_DIGEST_LENGTH = 16
 #: The largest result that is read, in bytes, as large as Kubernetes allows for a pod's.
 LARGEST_RESULT = 4096
 
@@ -104,8 +103,7 @@ def job_digest(cluster_id: str, deployment: str, owner_digest: str) -> str:
     The cluster is in it, because a shared volume outlives clusters and each has job ids of its own; the deployment,
     because two Airflows may use one cluster.
     """
-    text = "".join(f"{len(part)}:{part}" for part in (cluster_id, deployment, owner_digest))
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:_DIGEST_LENGTH]
+    return digest_of(cluster_id, deployment, owner_digest)
 
 
 def job_name(words: str, job: SlurmJob) -> str:

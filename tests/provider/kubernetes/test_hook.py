@@ -22,8 +22,8 @@ from airflow_provider_together.exceptions import (
     ServerError,
 )
 from airflow_provider_together.hooks.kubernetes import AsyncGPUClusterKubernetesHook, GPUClusterKubernetesHook
+from airflow_provider_together.jobs.cluster import ClusterQuestion
 from airflow_provider_together.jobs.kubernetes import api as kubernetes_api
-from airflow_provider_together.jobs.kubernetes.flows import ClusterQuestion
 from airflow_provider_together.runtime.kubernetes_driver import AsyncKubernetesDriver, KubernetesDriver
 
 LOOK = kubernetes_api.get_job("default", "train")
