@@ -75,6 +75,19 @@ def database() -> None:
     initdb()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test of what is the same in both dialects in one of them, see the markers."""
+    marks = metafunc.definition  # a mark, as others see it who would give the fixture its parameters
+    if (
+        "api" in metafunc.fixturenames
+        and marks.get_closest_marker("one_api")
+        and not marks.get_closest_marker("both_apis")
+        and not any(mark.args[0] == "api" for mark in marks.iter_markers("parametrize"))
+    ):
+        marks.add_marker(pytest.mark.parametrize("api", ["tcloud"], indirect=True))
+
+
 @pytest.fixture(params=["tcloud", "compute"])
 def api(request: pytest.FixtureRequest) -> str:
     """The dialect of the connection."""
