@@ -50,6 +50,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     return OneAirflow(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long first, so that at the end no process is left with one while the others are done."""
+    run_dags = {item.path for item in items if "database" in getattr(item, "fixturenames", ())}
+
+    def rank(item: pytest.Item) -> int:
+        if item.nodeid.startswith("tests/e2e/"):
+            return 0
+        return 1 if item.path in run_dags or item.nodeid.startswith("tests/histories/") else 2
+
+    items.sort(key=rank)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Refuse tests that share an id: of those several processes would run one, and nobody would notice."""
     shared = [node_id for node_id, number in Counter(item.nodeid for item in session.items).items() if number > 1]
@@ -73,6 +85,19 @@ def database() -> None:
     from airflow.utils.db import initdb
 
     initdb()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test of what is the same in both dialects in one of them, see the markers."""
+    marks = metafunc.definition  # a mark, as others see it who would give the fixture its parameters
+    if (
+        "api" in metafunc.fixturenames
+        and marks.get_closest_marker("one_api")
+        and not marks.get_closest_marker("both_apis")
+        and not any(mark.args[0] == "api" for mark in marks.iter_markers("parametrize"))
+    ):
+        marks.add_marker(pytest.mark.parametrize("api", ["tcloud"], indirect=True))
 
 
 @pytest.fixture(params=["tcloud", "compute"])

@@ -15,6 +15,8 @@ from tests.conftest import SPEED
 from tests.provider.test_create_operator import run_create
 from tests.support.dag_runs import Run, dag_bag, run_dag
 
+pytestmark = pytest.mark.one_api
+
 EXAMPLES = Path(__file__).parents[1] / "dags_examples"
 #: What DAGs use, and is none.
 HELPERS = {"data_parallel", "linear_model"}
@@ -52,6 +54,7 @@ def fail(*_: object, **__: object) -> None:
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)
+@pytest.mark.both_apis
 def test_the_example_succeeds_and_leaves_no_cluster(
     path: Path,
     emulator: Emulator,
@@ -132,6 +135,7 @@ def test_a_training_that_crashes_on_the_nodes_fails_the_run_and_leaves_no_cluste
 
 
 @pytest.mark.usefixtures("database")
+@pytest.mark.both_apis
 def test_the_example_for_slurm_gets_its_cluster_by_both_apis(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], api: str
 ) -> None:

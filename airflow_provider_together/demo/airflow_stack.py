@@ -49,6 +49,9 @@ COMPONENTS: Mapping[str, Sequence[str]] = MappingProxyType(
 _MIGRATION_TIMEOUT = 180.0
 _START_TIMEOUT = 180.0
 _DEATH_TIMEOUT = 30.0
+#: Seconds for which SQLite waits for another process to end its change; after its own five, on a busy machine, the
+#: DAG processor and the triggerer end.
+_LOCK_TIMEOUT = 60.0
 _LOOK_INTERVAL = 0.25
 _DEADLY = frozenset({signal.SIGINT, signal.SIGKILL, signal.SIGTERM})
 
@@ -97,10 +100,12 @@ class AirflowStack:
         settings = airflow_settings(
             self.home,
             port=port,
-            sql_alchemy_conn=sql_alchemy_conn or f"sqlite:///{self.home}/airflow.db",
+            sql_alchemy_conn=sql_alchemy_conn or f"sqlite:///{self.home}/airflow.db?timeout={_LOCK_TIMEOUT:.0f}",
             executor=executor,
             parallelism=parallelism,
         )
+        if sql_alchemy_conn is None:
+            _write_plugin(self.home / "plugins")
         self.environment = {**clean_environment(os.environ), **settings, **environment}
         self.api = AirflowAPI(f"http://{LOOPBACK}:{port}")
         self._commands = {**COMPONENTS, **extra_components}
@@ -292,6 +297,11 @@ class AirflowStack:
             )
 
         self.wait_for(healthy, what=f"Airflow healthy ({', '.join(names)})", timeout=_START_TIMEOUT)
+
+
+def _write_plugin(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "write_queue.py").write_text("from airflow_provider_together.demo.write_queue import WriteQueuePlugin\n")
 
 
 def _free_port() -> int:

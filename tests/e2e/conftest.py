@@ -14,14 +14,15 @@ CANARY_KEY = "sk-canary-key-7f3a9c"
 CANARY_TOKEN = "emulated-token-"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cloud() -> Iterator[Emulator]:
     """The emulator that the real Airflow talks to: provisioning takes some five seconds."""
     with Emulator(api_key=CANARY_KEY, speed=120.0, kubernetes=True) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+# Until the last of these tests only: while others run it would go on working.
+@pytest.fixture(scope="package")
 def stack(cloud: Emulator) -> Iterator[AirflowStack]:
     """A real scheduler with LocalExecutor, triggerer, dag-processor and api-server on SQLite."""
     connections = {

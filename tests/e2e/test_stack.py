@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from airflow_provider_together.demo.airflow_api import AirflowAPIError
+from airflow_provider_together.demo.airflow_api import AirflowAPI, AirflowAPIError
 from airflow_provider_together.demo.airflow_stack import COMPONENTS, SCHEDULER, TRIGGERER, AirflowStack, StackError
 
 pytestmark = pytest.mark.e2e
@@ -102,6 +103,21 @@ def test_a_task_can_be_marked(airflow: AirflowStack) -> None:
     airflow.wait_for_task(run, "work", "running")
     airflow.api.set_task_state(run, "work", "success")
     assert airflow.wait_for_run(run) == "success"
+
+
+def test_many_may_change_something_at_once(airflow: AirflowStack) -> None:
+    """On SQLite too, where Airflow's api-server would block itself until a request fails, see demo/write_queue.py."""
+    airflow.start_run("patience")
+
+    def start_and_end_runs(_: int) -> None:
+        api = AirflowAPI(airflow.api.base_url)
+        api.log_in()
+        for _ in range(5):
+            api.set_run_state(api.trigger("patience"), "success")
+        api.close()
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(start_and_end_runs, range(4)))
 
 
 def test_a_dead_component_is_named_with_the_end_of_its_log(airflow: AirflowStack) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
@@ -15,12 +18,15 @@ from typing import IO
 import pytest
 
 from airflow_provider_together.api.specs import ClusterSpec
+from airflow_provider_together.cli import main
 from airflow_provider_together.emulator import Emulator, Fault
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.runtime.registry import DEPLOYMENT_VARIABLE
 from tests.provider.test_create_operator import run_create
 from tests.provider.test_hook import SPEC
+
+pytestmark = pytest.mark.one_api
 
 COMMAND = [sys.executable, "-c", "import sys; from airflow_provider_together.cli import main; sys.exit(main())"]
 
@@ -34,10 +40,36 @@ def closed_pipe() -> Iterator[IO[bytes]]:
         yield closed
 
 
-def run(*arguments: str, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """What a call of the command leaves: its exit status and what it has printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str, answer: str = "") -> Done:
+    """Call it within this process, which has Airflow imported already."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(errors),
+    ):
+        patch.setattr(sys, "stdin", io.StringIO(answer))
+        try:
+            status = main(arguments)
+        except SystemExit as end:
+            status = int(str(end.code))
+    return Done(status, printed.getvalue(), errors.getvalue())
+
+
+def run_alone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call it in a process of its own."""
     return subprocess.run(
         [*COMMAND, *arguments],
-        input=answer,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,
@@ -53,12 +85,14 @@ def cluster_id(emulator: Emulator) -> str:
     return cluster.cluster_id
 
 
+@pytest.mark.both_apis
 def test_clusters_are_listed_for_people_and_for_programs(cluster_id: str) -> None:
     assert cluster_id in run("clusters", "list").stdout
     listed = json.loads(run("clusters", "list", "--json").stdout)
     assert [cluster["cluster_id"] for cluster in listed] == [cluster_id]
 
 
+@pytest.mark.both_apis
 def test_a_cluster_is_shown_without_its_kubeconfig(cluster_id: str) -> None:
     shown = json.loads(run("clusters", "show", cluster_id).stdout)
     assert shown["phase"] == "READY"
@@ -92,7 +126,7 @@ def test_a_price_is_an_amount_of_money(price: str) -> None:
 
 def test_an_error_is_one_line_and_a_status(emulator: Emulator) -> None:
     del emulator
-    failed = run("clusters", "show", "no-such-cluster")
+    failed = run_alone("clusters", "show", "no-such-cluster")
     assert failed.returncode == 1
     assert "together-airflow: get GPU cluster no-such-cluster" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -107,6 +141,7 @@ class TestSweep:
         return cluster_id
 
     @pytest.mark.usefixtures("database")
+    @pytest.mark.both_apis
     def test_it_names_what_is_forgotten_and_deletes_it_on_demand(self, made: str, emulator: Emulator) -> None:
         told = run("sweep", "--price", "2.5")
         assert told.returncode == 0
@@ -133,10 +168,10 @@ class TestSweep:
             name = ClusterName.of(Owner("prod", "dag", "run", "task"), now=datetime.now(UTC), lifetime=lifetime)
             TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": str(name)}))
         nowhere = {"AIRFLOW_HOME": str(tmp_path)}
-        refused = run("sweep", "--delete", **nowhere)
+        refused = run_alone("sweep", "--delete", **nowhere)
         assert refused.returncode == 2
         assert "give --deployment" in refused.stderr
-        done = run("sweep", "--delete", "--deployment", "prod", "--poll-interval", "0.1", **nowhere)
+        done = run_alone("sweep", "--delete", "--deployment", "prod", "--poll-interval", "0.1", **nowhere)
         assert done.returncode == 0
         assert "its life ended 59 min" in done.stdout or "its life ended 1 h" in done.stdout
         assert "nobody knows its owner" in done.stdout
@@ -196,7 +231,7 @@ def test_a_name_beyond_the_terminals_alphabet_is_shown_all_the_same(emulator: Em
 
 def test_an_alphabet_in_which_airflow_cannot_be_read_is_told_in_one_line(emulator: Emulator) -> None:
     del emulator
-    done = run("clusters", "list", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="")
+    done = run_alone("clusters", "list", LC_ALL="C", PYTHONUTF8="0", PYTHONIOENCODING="")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines() == [
         "together-airflow: Airflow cannot read its own files in ASCII: leave out PYTHONUTF8=0, or set LC_ALL=C.UTF-8"
@@ -206,7 +241,7 @@ def test_an_alphabet_in_which_airflow_cannot_be_read_is_told_in_one_line(emulato
 def test_the_locale_c_is_no_obstacle(emulator: Emulator) -> None:
     del emulator
     TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "cluster_name": "größe"}))
-    done = run("clusters", "list", LC_ALL="C")
+    done = run_alone("clusters", "list", LC_ALL="C")
     assert (done.returncode, "größe" in done.stdout) == (0, True)
 
 
@@ -223,7 +258,7 @@ def test_a_name_of_others_forges_no_line_of_the_table(emulator: Emulator) -> Non
 def test_no_key_at_all_is_told_with_what_to_set(monkeypatch: pytest.MonkeyPatch, database: None) -> None:
     del database
     monkeypatch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT", raising=False)
-    done = run("clusters", "list")
+    done = run_alone("clusters", "list")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
         "or in the environment variable AIRFLOW_CONN_TOGETHER_DEFAULT; or set TOGETHER_API_KEY alone"

@@ -21,7 +21,7 @@ from airflow_provider_together.operators.gpu_cluster import CreateGPUClusterOper
 from airflow_provider_together.runtime.registry import DEPLOYMENT_VARIABLE
 from tests.support.dag_runs import Run, run_dag
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_api]
 
 REQUEST: dict[str, Any] = {
     "region": "us-central-8",
@@ -39,6 +39,7 @@ def run_create(**parameters: Any) -> Run:
     return run_dag(dag)
 
 
+@pytest.mark.both_apis
 def test_the_id_is_the_return_value_and_the_rest_has_keys_of_its_own(emulator: Emulator) -> None:
     run = run_create()
     (cluster,) = emulator.alive()
@@ -133,6 +134,7 @@ def forgotten(*, deployment: str) -> str:
     return str(ClusterName.of(owner, now=datetime.now(UTC), lifetime=-timedelta(hours=1)))
 
 
+@pytest.mark.both_apis
 def test_every_parameter_may_be_a_template(emulator: Emulator) -> None:
     with DAG("templates", schedule=None, params={"gpus": 16, "days": 2, "wait": False}) as dag:
         CreateGPUClusterOperator(
@@ -256,6 +258,7 @@ class FailingCreate(CreateGPUClusterOperator):
         return cluster_id
 
 
+@pytest.mark.both_apis
 def test_a_retry_adopts_the_cluster_of_the_first_try(emulator: Emulator) -> None:
     with DAG("retried", schedule=None) as dag:
         FailingCreate(task_id="create", **REQUEST, retries=1, retry_delay=timedelta(0))
@@ -266,6 +269,7 @@ def test_a_retry_adopts_the_cluster_of_the_first_try(emulator: Emulator) -> None
     assert len(emulator.clusters()) == 1
 
 
+@pytest.mark.both_apis
 def test_a_lost_answer_leads_to_the_cluster_that_was_made(emulator: Emulator) -> None:
     emulator.inject(Fault(route="create_cluster", kind="lose_answer", times=1))
     run = run_create()
@@ -278,6 +282,7 @@ def test_the_users_own_name_is_used_as_it_is(emulator: Emulator) -> None:
     assert [cluster.cluster_name for cluster in emulator.alive()] == ["Nightly run #7"]
 
 
+@pytest.mark.both_apis
 def test_somebodys_live_cluster_of_that_name_is_an_error(emulator: Emulator) -> None:
     run_create(cluster_name="shared")
     run = run_create(cluster_name="shared", retries=2)
@@ -333,6 +338,7 @@ def test_an_adopted_cluster_is_left_alive_also_where_it_is_given_by_its_name_or_
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.both_apis
 def test_it_waits_until_ready_if_asked_to(emulator: Emulator, deferrable: bool) -> None:
     run = run_create(wait_for_completion=True, deferrable=deferrable)
     assert run.state == "success"
@@ -359,6 +365,7 @@ def test_a_wrong_reaction_that_was_rendered_fails_without_a_retry(emulator: Emul
     assert len(emulator.clusters()) == 0
 
 
+@pytest.mark.both_apis
 def test_out_of_stock_is_retried_by_airflow(emulator: Emulator) -> None:
     emulator.inject(Fault(route="create_cluster", kind="out_of_stock", times=1))
     run = run_create(retries=1, retry_delay=timedelta(0))
@@ -433,6 +440,7 @@ def test_a_create_that_is_killed_while_its_request_is_under_way_gives_the_cluste
     assert len(emulator.clusters()) == 1
 
 
+@pytest.mark.both_apis
 def test_the_hook_of_a_named_connection_is_used(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, api: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_GPUS", emulator.connection(api=api))
     monkeypatch.delenv("AIRFLOW_CONN_TOGETHER_DEFAULT")

@@ -24,7 +24,7 @@ from tests.provider.test_other_operators import run_task
 from tests.provider.test_task_group_wiring import CLUSTER
 from tests.support.dag_runs import Run, run_dag
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_api]
 
 BUSY = "the cluster is being resized, try again later"
 
@@ -45,6 +45,7 @@ def delete(**parameters: Any) -> Run:
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.both_apis
 def test_it_is_no_success_while_the_same_task_may_have_another_cluster_that_has_no_id(
     emulator: Emulator, deferrable: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_one_that_stays_busy_fails_with_its_words_and_each_retry_asks_again(
     assert "2 of 2" in told or "try_number=2" in told or told.count("The time for cluster") >= 2
 
 
+@pytest.mark.both_apis
 def test_a_resize_of_one_that_is_busy_is_waited_out(cluster_id: str, emulator: Emulator) -> None:
     refuse(emulator, "update_cluster", 409, times=1)
     run = run_task(UpdateGPUClusterOperator, cluster_id=cluster_id, num_gpus=16, timeout=60)
@@ -97,6 +99,7 @@ def test_a_resize_that_stays_refused_fails_with_the_words(
     assert f"Cluster {cluster_id} is billed as it was. update GPU cluster" in capsys.readouterr().out
 
 
+@pytest.mark.both_apis
 def test_an_id_that_nobody_knows_is_no_success(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     del emulator
     assert delete(cluster_id="c-misspelt", retries=2).state == "failed"
@@ -183,6 +186,7 @@ def test_a_setting_that_is_spoilt_keeps_no_cluster_alive_and_is_told(
     assert "the cluster is deleted all the same, and nothing else is" in told
 
 
+@pytest.mark.both_apis
 def test_volumes_that_nobody_can_tell_the_fate_of_stay_and_are_named(
     emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -194,7 +194,7 @@ def test_an_attached_volume_is_not_deleted(emulator: Emulator) -> None:
     TogetherHook().create_gpu_cluster(ClusterSpec.parse({**SPEC, "volume_id": made.value("task")}))
     emulator.advance(3600)
     run = run_task(
-        DeleteSharedVolumeOperator, volume_id=made.value("task"), timeout=0.2, retries=1, retry_delay=timedelta(0)
+        DeleteSharedVolumeOperator, volume_id=made.value("task"), timeout=1.5, retries=1, retry_delay=timedelta(0)
     )
     assert run.state == "failed"
     assert len(TogetherHook().list_shared_volumes()) == 1

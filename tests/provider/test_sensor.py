@@ -18,7 +18,7 @@ from tests.provider.test_create_operator import REQUEST
 from tests.provider.test_hook import SPEC
 from tests.support.dag_runs import Run, run_dag
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_api]
 
 MODES: dict[str, dict[str, Any]] = {
     "poke": {"mode": "poke"},
@@ -46,6 +46,7 @@ def run_sensor(cluster_id: str, **parameters: Any) -> Run:
     return run_dag(dag)
 
 
+@pytest.mark.both_apis
 def test_it_succeeds_once_the_cluster_is_ready(cluster_id: str, mode: dict[str, Any]) -> None:
     run = run_sensor(cluster_id, **mode)
     assert run.state == "success"
@@ -77,6 +78,7 @@ def test_a_failed_cluster_ends_the_wait_at_once_without_a_retry(
     assert run.state == "failed"
 
 
+@pytest.mark.both_apis
 def test_a_cluster_that_is_being_deleted_ends_the_wait_at_once(
     cluster_id: str, emulator: Emulator, mode: dict[str, Any]
 ) -> None:
@@ -110,6 +112,7 @@ def test_soft_fail_skips_for_a_failed_cluster_as_well(
 
 @pytest.mark.parametrize(("reaction", "state"), [("ready", "success"), ("fail", "failed")])
 @pytest.mark.parametrize(("word", "parameter"), [("Degraded", "on_degraded"), ("Paused", "on_paused")])
+@pytest.mark.both_apis
 def test_degraded_and_paused_are_settled_by_a_parameter(
     cluster_id: str, emulator: Emulator, word: str, parameter: str, reaction: str, state: str
 ) -> None:
@@ -138,6 +141,7 @@ def test_faults_of_the_server_do_not_end_the_wait(cluster_id: str, emulator: Emu
     assert run_sensor(cluster_id, **mode).state == "success"
 
 
+@pytest.mark.both_apis
 def test_each_change_of_status_is_logged_once(
     cluster_id: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from tests.provider.test_hook import SPEC
 from tests.provider.test_task_group_wiring import block, evaluate, train
 from tests.support.dag_runs import Run, run_dag
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_api]
 
 
 @task
@@ -35,6 +35,7 @@ def run_block(fill: Callable[[GPUClusterTaskGroup], Any], **options: Any) -> Run
 
 @pytest.mark.parametrize("deferrable", [False, True])
 class TestLife:
+    @pytest.mark.both_apis
     def test_the_cluster_lives_as_long_as_the_work(self, emulator: Emulator, deferrable: bool) -> None:
         run = run_block(lambda cluster: train(cluster.cluster_id), deferrable=deferrable)
         assert run.state == "success"
@@ -84,6 +85,7 @@ def test_a_create_that_was_refused_leaves_delete_nothing_to_do(emulator: Emulato
     assert emulator.clusters() == []
 
 
+@pytest.mark.both_apis
 def test_delete_finds_what_create_never_heard_of(emulator: Emulator) -> None:
     """The answer is lost and the list hides the cluster until create has given up."""
     emulator.inject(
@@ -126,6 +128,7 @@ def test_a_notification_behind_a_failed_training_does_not_make_the_run_green(emu
     assert emulator.alive() == []
 
 
+@pytest.mark.both_apis
 def test_an_adopted_cluster_is_waited_for_and_left_alive(emulator: Emulator) -> None:
     theirs = TogetherHook().create_gpu_cluster(ClusterSpec.parse(SPEC))
     with DAG("adopting", schedule=None) as dag:

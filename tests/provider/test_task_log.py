@@ -20,7 +20,7 @@ from tests.provider.test_create_operator import REQUEST
 from tests.support.dag_runs import run_dag
 from tests.support.loopback import unused_port
 
-pytestmark = pytest.mark.usefixtures("database")
+pytestmark = [pytest.mark.usefixtures("database"), pytest.mark.one_api]
 
 #: Where Airflow prints one exception, and how Python joins it with the one before.
 TRACEBACK, CHAINS = "Traceback (most recent call last)", ("direct cause of", "During handling of")

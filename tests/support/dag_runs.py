@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,20 @@ def dag_bag(path: Path | None = None) -> Any:
 
 def serialize(dag: DAG) -> None:
     """Write the DAG to the database, as the dag-processor does with those that it finds in files."""
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-
     try:
         from airflow.dag_processing.dagbag import sync_bag_to_db
     except ImportError:  # before 3.2
         from airflow.models.dagbag import sync_bag_to_db  # type: ignore[no-redef,unused-ignore]
 
-    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
+    _store_bundles()
     bag = dag_bag()
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
+
+
+@cache
+def _store_bundles() -> None:
+    """Write the DAG folders to the database, which stays the same as long as this process."""
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
