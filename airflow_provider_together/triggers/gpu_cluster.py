@@ -8,13 +8,11 @@ Airflow's own deferral timeout would end the task without giving it a chance to 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.hooks.together import TogetherHook
 from airflow_provider_together.runtime.connection_form import DEFAULT_CONNECTION
 from airflow_provider_together.runtime.ended_task import ToldWhenKilled, undo_if_over
@@ -29,19 +27,11 @@ from airflow_provider_together.runtime.parameters import (
     one_of,
     optional,
 )
-from airflow_provider_together.waiting.verdict import REACTIONS, Reaction, Verdict
+from airflow_provider_together.waiting.verdict import REACTIONS, Reaction
 
 if TYPE_CHECKING:
-    from airflow_provider_together.api.call import Note
-    from airflow_provider_together.waiting.gone import GoneWait
+    from airflow_provider_together.triggers.gpu_cluster_watch import ClusterWatch
     from airflow_provider_together.waiting.patience import Look
-    from airflow_provider_together.waiting.ready import ReadyWait
-
-log = logging.getLogger(__name__)
-
-#: Seconds that a killed task's cluster is tried to be deleted. The deletion goes on in the triggerer after
-#: ``on_kill`` has returned, since Together may fail for longer than that.
-_DELETION_SECONDS = 1800.0
 
 WaitFor = Literal["ready", "gone"]
 
@@ -126,59 +116,23 @@ class GPUClusterTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire one event."""
-        from airflow_provider_together.api.client import shared_async_client  # noqa: PLC0415 - for a triggerer only
-        from airflow_provider_together.waiting.shared_poll import watch  # noqa: PLC0415 - for a triggerer only
-
+        watch = self._watch()
         # Without the hook, which thousands who wait would keep.
-        async with shared_async_client(await TogetherHook(self.together_conn_id).asettings()) as client:
-            started = client.now() if self.started is None else self.started
-            look = await watch(client, self._wait(started), note=_log_note)
+        async with watch.client(await TogetherHook(self.together_conn_id).asettings()) as client:
+            look = await watch.verdict(client)
         self._has_fired = True
         yield TriggerEvent(event_of(self.cluster_id, look))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Delete the cluster if a user has ended the task (Airflow 3.3 and later)."""
         if self.delete_on_kill:
-            await undo_if_over(self, self._delete, what=f"Cluster {self.cluster_id}")
+            await undo_if_over(self, self._watch().delete, what=f"Cluster {self.cluster_id}")
 
-    async def _delete(self) -> None:
-        from airflow_provider_together.lifecycle.delete import delete_and_prove  # noqa: PLC0415 - for a triggerer only
-        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a triggerer only
+    def _watch(self) -> ClusterWatch:
+        """Make what a triggerer does; only here is it imported, since workers make triggers as well."""
+        from airflow_provider_together.triggers.gpu_cluster_watch import ClusterWatch  # noqa: PLC0415
 
-        log.info("The task that waited for cluster %s was ended; deleting it.", self.cluster_id)
-        async with TogetherHook(self.together_conn_id).async_client() as client:
-            now = client.now()
-            wait = GoneWait(self.cluster_id, started=now, deadline=now + _DELETION_SECONDS, poll_interval=1.0)
-            try:
-                look = await client.run(delete_and_prove(client.dialect, wait))
-            except TogetherError:
-                log.exception("Cluster %s could not be deleted; it is still billed.", self.cluster_id)
-                return
-        if look.verdict is not Verdict.GONE:
-            why = look.error or look.word
-            log.warning("Deletion of cluster %s was requested, but it is not gone yet (%s).", self.cluster_id, why)
-
-    def _wait(self, started: float) -> GoneWait | ReadyWait:
-        from airflow_provider_together.waiting.gone import GoneWait  # noqa: PLC0415 - for a triggerer only
-        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a triggerer only
-
-        if self.wait_for == "gone":
-            wait = GoneWait(self.cluster_id, started=started, deadline=self.end_time, poll_interval=self.poll_interval)
-            wait.accept()  # who defers to this trigger has seen the deletion accepted
-            return wait
-        return ReadyWait(
-            self.cluster_id,
-            started=started,
-            deadline=self.end_time,
-            poll_interval=self.poll_interval,
-            on_degraded=self.on_degraded,
-            on_paused=self.on_paused,
-            num_gpus=self.num_gpus,
-        )
-
-
-def _log_note(note: Note) -> None:
-    log.info("%s", note.message)
+        return ClusterWatch(self)
 
 
 def event_of(cluster_id: str, look: Look) -> dict[str, str]:
