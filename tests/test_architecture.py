@@ -36,7 +36,8 @@ FLOORS = (
     ("task_groups",),
     ("emulator",),
     ("demo",),
-    ("cli", "get_provider_info"),
+    ("cli_clusters", "get_provider_info"),
+    ("cli",),
 )
 #: What a task in Airflow needs, and what is decided without it.
 WITHOUT_AIRFLOW_INSTALLED = ("api", "emulator", "jobs", "lifecycle", "waiting")

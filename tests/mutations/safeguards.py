@@ -1118,7 +1118,7 @@ SAFEGUARDS = [
     ),
     Safeguard(
         "a pipe that closes stops no deletion",
-        "cli.py",
+        "cli_clusters.py",
         "        say=lambda sentence: _tell(sentence, sys.stderr),",
         "        say=lambda sentence: print(sentence, file=sys.stderr),",
         ("tests/provider/test_cli.py",),
