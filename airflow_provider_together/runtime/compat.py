@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from airflow import __version__
 from airflow.sdk import BaseHook, Variable
@@ -42,6 +43,7 @@ except ImportError:  # before 3.2
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from airflow.triggers.base import BaseTrigger
 
 __all__ = [
@@ -70,6 +72,9 @@ __all__ = [
     "task_states",
     "variables",
 ]
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 #: Since 3.3 the triggerer calls a trigger's ``on_kill`` when a user ends its task; before, nobody says why a
 #: trigger is cancelled. The class itself is not asked: importing it costs a DAG more than all the rest of this module.
@@ -140,30 +145,15 @@ class _TaskVariables:
         Variable.delete(key)
 
 
-class _ServerVariables:
-    """In the metadata database, as Airflow's own commands do it."""
-
-    def get(self, key: str) -> str | None:
-        from airflow.models.variable import Variable as Stored  # noqa: PLC0415 - brings the database
-
-        return cast("str | None", Stored.get(key, default_var=None))
-
-    def set(self, key: str, value: str, *, description: str) -> None:
-        from airflow.models.variable import Variable as Stored  # noqa: PLC0415
-
-        Stored.set(key, value, description=description)
-
-    def delete(self, key: str) -> None:
-        from airflow.models.variable import Variable as Stored  # noqa: PLC0415
-
-        Stored.delete(key)
-
-
 def variables() -> Variables | None:
     """Return Airflow's variables; None where no Airflow runs: neither in a task nor in a command of Airflow's."""
     if _is_in_task():
         return _TaskVariables()
-    return _ServerVariables() if os.environ.get("_AIRFLOW_PROCESS_CONTEXT") == "server" else None
+    if os.environ.get("_AIRFLOW_PROCESS_CONTEXT") != "server":
+        return None
+    from airflow_provider_together.runtime.metadata_database import DatabaseVariables  # noqa: PLC0415 - brings models
+
+    return DatabaseVariables()
 
 
 def _is_in_task() -> bool:
@@ -189,18 +179,21 @@ def run_state(dag_id: str, run_id: str) -> str | None:
     It asks whoever answers here: the API that a task has, or the metadata database.
     """
     if _is_in_task():
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
-
-        if not RuntimeTaskInstance.get_dr_count(dag_id, run_ids=[run_id]):
+        task_instances = _task_instances()
+        if not task_instances.get_dr_count(dag_id, run_ids=[run_id]):
             return None
-        return _word(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
-    from airflow.models.dagrun import DagRun  # noqa: PLC0415 - brings the database
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from sqlalchemy import select  # noqa: PLC0415 - comes with Airflow
+        return _word(task_instances.get_dagrun_state(dag_id, run_id))
+    from airflow_provider_together.runtime.metadata_database import stored_run_state  # noqa: PLC0415 - brings models
 
-    with create_session() as session:
-        state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    state = stored_run_state(dag_id, run_id)
     return None if state is None else _word(state)
+
+
+def _task_instances() -> type[RuntimeTaskInstance]:
+    """Return what asks the API that a task has, and a triggerer."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - only a task has it
+
+    return RuntimeTaskInstance
 
 
 def _word(state: Any) -> str:
@@ -235,9 +228,14 @@ async def aget_connection(conn_id: str) -> Connection:
     """
     if TRIGGERS_HAVE_ON_KILL:
         return await BaseHook.aget_connection(conn_id)
-    from asgiref.sync import sync_to_async  # noqa: PLC0415 - comes with Airflow
+    return await _beside_the_loop(get_connection, conn_id)
 
-    return await sync_to_async(get_connection)(conn_id)
+
+async def _beside_the_loop(ask: Callable[[A], T], about: A) -> T:
+    """Call what blocks without blocking the event loop, as Airflow itself does it."""
+    from asgiref.sync import sync_to_async  # noqa: PLC0415 - for a triggerer only
+
+    return await sync_to_async(ask)(about)
 
 
 async def is_task_over(trigger: BaseTrigger) -> bool:
@@ -249,12 +247,10 @@ async def is_task_over(trigger: BaseTrigger) -> bool:
     answered by the triggerer's supervisor; asgiref brings it back to this event loop, while a plain thread would
     read the supervisor's answers to others, which ends the whole triggerer on 3.1.
     """
-    from asgiref.sync import sync_to_async  # noqa: PLC0415 - comes with Airflow
-
     instance = trigger.task_instance
     if instance is None:
         return False
-    state = await sync_to_async(_task_state)(instance)
+    state = await _beside_the_loop(_task_state, instance)
     return state in OVER
 
 
@@ -270,11 +266,10 @@ def goes_on_without(ti: Any) -> bool:
     """
     if not _is_in_task():
         return False
-    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets  # noqa: PLC0415 - only in a task
-    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415
+    from airflow.sdk.execution_time import comms, task_runner  # noqa: PLC0415 - only in a task
 
     try:
-        SUPERVISOR_COMMS.send(ValidateInletsAndOutlets(ti_id=ti.id))
+        task_runner.SUPERVISOR_COMMS.send(comms.ValidateInletsAndOutlets(ti_id=ti.id))
     except AirflowRuntimeError as error:
         if (error.error.detail or {}).get("status_code") == _NOT_FOUND:
             return True
@@ -300,9 +295,7 @@ def task_states(ti: Any, task_ids: list[str], *, map_index: int | None = None) -
         been scheduled yet.
     :raises AirflowRuntimeError: if Airflow does not answer.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - in task and triggerer
-
-    states = RuntimeTaskInstance.get_task_states(
+    states = _task_instances().get_task_states(
         dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id], map_index=map_index
     )
     found = states.get(ti.run_id, {})
