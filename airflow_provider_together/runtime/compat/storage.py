@@ -77,27 +77,12 @@ class _TaskVariables:
         Variable.delete(key)
 
 
-class _ServerVariables:
-    """In the metadata database, as Airflow's own commands do it."""
-
-    def get(self, key: str) -> str | None:
-        return cast("str | None", _stored().get(key, default_var=None))
-
-    def set(self, key: str, value: str, *, description: str) -> None:
-        _stored().set(key, value, description=description)
-
-    def delete(self, key: str) -> None:
-        _stored().delete(key)
-
-
-def _stored() -> Any:
-    from airflow.models.variable import Variable as Stored  # noqa: PLC0415 - brings the database
-
-    return Stored
-
-
 def variables() -> Variables | None:
     """Return Airflow's variables; None where no Airflow runs: neither in a task nor in a command of Airflow's."""
     if is_in_task():
         return _TaskVariables()
-    return _ServerVariables() if os.environ.get("_AIRFLOW_PROCESS_CONTEXT") == "server" else None
+    if os.environ.get("_AIRFLOW_PROCESS_CONTEXT") != "server":
+        return None
+    from airflow_provider_together.runtime.compat.metadata_database import DatabaseVariables  # noqa: PLC0415
+
+    return DatabaseVariables()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 if TYPE_CHECKING:
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from airflow.triggers.base import BaseTrigger
 
 _NOT_FOUND = 404
@@ -43,18 +44,21 @@ def run_state(dag_id: str, run_id: str) -> str | None:
     It asks whoever answers here: the API that a task has, or the metadata database.
     """
     if is_in_task():
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415
-
-        if not RuntimeTaskInstance.get_dr_count(dag_id, run_ids=[run_id]):
+        task_instances = _task_instances()
+        if not task_instances.get_dr_count(dag_id, run_ids=[run_id]):
             return None
-        return _word(RuntimeTaskInstance.get_dagrun_state(dag_id, run_id))
-    from airflow.models.dagrun import DagRun  # noqa: PLC0415 - brings the database
-    from airflow.utils.session import create_session  # noqa: PLC0415
-    from sqlalchemy import select  # noqa: PLC0415 - comes with Airflow
+        return _word(task_instances.get_dagrun_state(dag_id, run_id))
+    from airflow_provider_together.runtime.compat.metadata_database import stored_run_state  # noqa: PLC0415 - models
 
-    with create_session() as session:
-        state = session.scalar(select(DagRun.state).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+    state = stored_run_state(dag_id, run_id)
     return None if state is None else _word(state)
+
+
+def _task_instances() -> type[RuntimeTaskInstance]:
+    """Return what asks the API that a task has, and a triggerer."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - only a task has it
+
+    return RuntimeTaskInstance
 
 
 def _word(state: Any) -> str:
@@ -91,11 +95,10 @@ def goes_on_without(ti: Any) -> bool:
     """
     if not is_in_task():
         return False
-    from airflow.sdk.execution_time.comms import ValidateInletsAndOutlets  # noqa: PLC0415 - only in a task
-    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS  # noqa: PLC0415
+    from airflow.sdk.execution_time import comms, task_runner  # noqa: PLC0415 - only in a task
 
     try:
-        SUPERVISOR_COMMS.send(ValidateInletsAndOutlets(ti_id=ti.id))
+        task_runner.SUPERVISOR_COMMS.send(comms.ValidateInletsAndOutlets(ti_id=ti.id))
     except AirflowRuntimeError as error:
         if (error.error.detail or {}).get("status_code") == _NOT_FOUND:
             return True
@@ -121,9 +124,7 @@ def task_states(ti: Any, task_ids: list[str], *, map_index: int | None = None) -
         been scheduled yet.
     :raises AirflowRuntimeError: if Airflow does not answer.
     """
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance  # noqa: PLC0415 - in task and triggerer
-
-    states = RuntimeTaskInstance.get_task_states(
+    states = _task_instances().get_task_states(
         dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id], map_index=map_index
     )
     found = states.get(ti.run_id, {})
