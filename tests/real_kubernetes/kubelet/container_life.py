@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from airflow_provider_together.emulator.kubernetes.notice import is_set_within
 from tests.real_kubernetes.kubelet import pod_status
 from tests.real_kubernetes.kubelet.container_log import ContainerLog
 from tests.real_kubernetes.kubelet.container_process import ContainerProcess, Exit
@@ -21,7 +22,6 @@ from tests.real_kubernetes.kubelet.container_setting import (
     make_setting,
 )
 from tests.real_kubernetes.kubelet.environment import MissingSourceError
-from tests.real_kubernetes.kubelet.notice import is_set_within
 from tests.real_kubernetes.kubelet.objects import Object, meta
 
 #: Seconds that a kubelet waits before it tries again, ten times shorter than its own.

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.real_kubernetes.kubelet.notice import Notice
+from airflow_provider_together.emulator.kubernetes.notice import Notice
 
 _NANOSECONDS, _MICROSECONDS, _MILLE = 1_000_000_000, 1_000_000, 1_000
 #: Seconds between two looks when nothing is told.

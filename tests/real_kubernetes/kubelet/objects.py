@@ -9,8 +9,6 @@ from __future__ import annotations
 import copy
 import re
 import time
-import uuid
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,15 +24,6 @@ _SCALES |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate(
 def time_text(moment: float | None = None) -> str:
     """Return epoch seconds, by default the present, as Kubernetes writes them."""
     return f"{datetime.fromtimestamp(time.time() if moment is None else moment, tz=UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def read_time(text: str) -> float:
-    """
-    Return epoch seconds of a time as RFC 3339 has it.
-
-    :raises ValueError: if it is none.
-    """
-    return datetime.fromisoformat(text).timestamp()
 
 
 def quantity(value: Any) -> Decimal:
@@ -86,48 +75,3 @@ def set_condition(status: Object, kind: str, value: str, *, reason: str = "", me
         conditions.append(new)
     else:
         conditions[conditions.index(old)] = new
-
-
-def condition(thing: Object, kind: str) -> Object | None:
-    """Return a condition of an object, if it has it."""
-    conditions: Iterable[Object] = find(thing, "status.conditions") or ()
-    return next((one for one in conditions if one["type"] == kind), None)
-
-
-def has_condition(thing: Object, kind: str) -> bool:
-    """Tell whether a condition of an object is true."""
-    found = condition(thing, kind)
-    return found is not None and found["status"] == "True"
-
-
-def controller(thing: Object) -> Object | None:
-    """Return the reference to the object that controls this one."""
-    references: Iterable[Object] = meta(thing).get("ownerReferences") or ()
-    return next((reference for reference in references if reference.get("controller")), None)
-
-
-def controller_reference(owner: Object) -> Object:
-    """Return a reference to the owner that controls an object, to be put into what it owns."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": meta(owner)["name"],
-        "uid": meta(owner)["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-
-
-def random_suffix() -> str:
-    """Return five characters that make a name unique, as Kubernetes appends them."""
-    return uuid.uuid4().hex[:5]
-
-
-def is_finished(pod: Object) -> bool:
-    """Tell whether a pod has ended, one way or the other."""
-    return find(pod, "status.phase") in ("Succeeded", "Failed")
-
-
-def is_terminating(thing: Object) -> bool:
-    """Tell whether the deletion of an object has been asked for."""
-    return meta(thing).get("deletionTimestamp") is not None
