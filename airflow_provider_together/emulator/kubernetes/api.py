@@ -264,7 +264,8 @@ def _delete(cluster: KubernetesCluster, target: _Target, options: Any, query: Ma
     wanted = find(given, "preconditions.uid") or meta(thing)["uid"]
     if wanted != meta(thing)["uid"]:
         message = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta(thing)['uid']}"
-        raise ApiError(409, f'Operation cannot be fulfilled on {kind.qualified} "{target.name}": {message}')
+        message = f'Operation cannot be fulfilled on {kind.qualified} "{target.name}": {message}'
+        raise ApiError(409, message, about=target.name)
     seconds = None if grace is None else int(grace)
     deleted = cluster.store.delete(kind.plural, thing, propagation=propagation, grace=seconds)
     if kind.plural in {"pods", "services", "persistentvolumeclaims"}:

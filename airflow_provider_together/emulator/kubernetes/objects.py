@@ -57,18 +57,21 @@ class ApiError(Exception):
 
     :param code: status code of HTTP; 422 and 501 also for what only this emulator does not have.
     :param reason: Kubernetes' word; by default the one that goes with the code.
+    :param about: name of the object that it is about.
     """
 
-    def __init__(self, code: int, message: str, *, reason: str | None = None) -> None:
+    def __init__(self, code: int, message: str, *, reason: str = "", about: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.about = about
         self.reason = reason or _REASONS.get(code) or HTTPStatus(code).phrase.replace(" ", "")
 
     def to_status(self) -> Object:
         """Return the ``Status`` object that a client gets."""
         head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-        return {**head, "message": self.message, "reason": self.reason, "code": self.code}
+        details = {"details": {"name": self.about}} if self.about else {}
+        return {**head, "message": self.message, "reason": self.reason, "code": self.code, **details}
 
 
 def meta(thing: Object) -> Object:

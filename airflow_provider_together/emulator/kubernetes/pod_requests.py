@@ -30,6 +30,7 @@ def read_log(cluster: KubernetesCluster, pod: Object, query: Mapping[str, str]) 
     :raises ApiError: 400 if the container has not begun, or the request is wrong; 501 for what is not there.
     """
     run, name = _container(cluster, pod, query)
+    wanted = _log_request(query)
     if flag(query, "previous"):
         raise ApiError(501, f"previous: {LACKS}, which runs each container once")
     if not pod["spec"].get("nodeName"):
@@ -37,7 +38,7 @@ def read_log(cluster: KubernetesCluster, pod: Object, query: Mapping[str, str]) 
     if run is None or name not in run.processes:
         reason = "ContainerCreating" if run is None else run.waiting_reason(name)
         raise ApiError(400, f'container "{name}" in pod "{pod["metadata"]["name"]}" is waiting to start: {reason}')
-    return StreamingResponse(run.processes[name].log.read(_log_request(query)), media_type="text/plain")
+    return StreamingResponse(run.processes[name].log.read(wanted), media_type="text/plain")
 
 
 async def run_command(cluster: KubernetesCluster, websocket: WebSocket, pod: Object) -> None:

@@ -68,7 +68,7 @@ class Store:
         """
         thing = self.find(plural, namespace, name)
         if thing is None:
-            raise ApiError(404, f'{KINDS[plural].qualified} "{name}" not found')
+            raise ApiError(404, f'{KINDS[plural].qualified} "{name}" not found', about=name)
         return thing
 
     def all(self, plural: str, namespace: str | None = None) -> list[Object]:
@@ -92,7 +92,7 @@ class Store:
         kind, new = KINDS[plural], clone(thing)
         name = meta(new)["name"]
         if self.find(plural, meta(new).get("namespace", ""), name) is not None:
-            raise ApiError(409, f'{kind.qualified} "{name}" already exists', reason="AlreadyExists")
+            raise ApiError(409, f'{kind.qualified} "{name}" already exists', reason="AlreadyExists", about=name)
         new |= {"kind": kind.name, "apiVersion": kind.api_version}
         meta(new).update(uid=str(uuid.uuid4()), creationTimestamp=time_text())
         return self._put(plural, "ADDED", new, None)

@@ -13,12 +13,6 @@ def the_version_is_told(ask: Ask) -> None:
 
 
 @scenario
-def health_is_told(ask: Ask) -> None:
-    for path in ("/healthz", "/livez", "/readyz"):
-        ask("GET", path)
-
-
-@scenario
 def a_wrong_token_is_refused(ask: Ask) -> None:
     ask("GET", PODS, headers={"Authorization": "Bearer wrong"})
     ask("POST", PODS, pod("refused"), headers={"Authorization": "Bearer wrong"})

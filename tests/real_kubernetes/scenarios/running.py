@@ -71,7 +71,8 @@ def commands_are_executed_in_a_pod(ask: Ask) -> None:
 @scenario
 def a_running_pod_is_given_time_to_end(ask: Ask) -> None:
     # Who ignores the signal is killed after the time of grace.
-    path = _run(ask, ask.name("stubborn"), "trap '' TERM; while true; do sleep 0.1; done", "Running")
+    path = _run(ask, ask.name("stubborn"), "trap '' TERM; echo up; while true; do sleep 0.1; done", "Running")
+    ask.eventually("log", lambda: ask.quietly("GET", f"{path}/log").body, "up\n")
     ask("DELETE", path, look_at=["metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds", "status.phase"])
     ask("GET", path, look_at=["metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds", "status.phase"])
     ask.eventually("gone", status_of(ask, path), 404)
