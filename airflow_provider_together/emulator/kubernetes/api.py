@@ -137,7 +137,7 @@ async def _admit(
         raise ApiError(401, "Unauthorized")
     failure = record.failure_for(scope.get("method", "GET"), f"/{path}")
     if failure is not None:
-        raise ApiError(failure, "the emulator was told to let this request fail")
+        raise ApiError(failure, "a test lets this request fail")
     return cluster
 
 

@@ -170,7 +170,7 @@ class ContainerProcess:
             await is_over.wait()
             # The leader is dead, but not yet reaped: nobody else can have its number.
             self.signal(signal.SIGKILL)
-            while kill_marked(self.setting.mark):  # noqa: ASYNC110 - nobody tells of the end of grandchildren
+            while kill_marked(self.setting.mark):  # noqa: ASYNC110 - the end of grandchildren cannot be awaited
                 await asyncio.sleep(0.005)
             await asyncio.wait([reading], timeout=_OUTPUT_SECONDS)
         finally:

@@ -2,7 +2,7 @@
 What a container is given to run with: its command, its variables, its mounts, in words of this machine.
 
 Containers have no file systems and no network of their own here. So the paths of their mounts are replaced by real
-folders, and the names of their fellows by addresses, in everything that they are told: command, variables, commands
+folders, and the names of their fellows by addresses, in everything that they get: command, variables, commands
 that are executed in them. A program that has a path compiled in escapes this.
 """
 
@@ -36,7 +36,7 @@ class Setting:
     Everything that a container is started with.
 
     :param mark: tells its processes from all others.
-    :param rewrite: makes text that the container is told mean the same outside.
+    :param rewrite: turns text for the container into what means the same outside.
     """
 
     command: list[str]

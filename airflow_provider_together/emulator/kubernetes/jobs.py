@@ -62,7 +62,7 @@ class JobController:
             set_condition(status, "Suspended", value=False, reason="JobResumed", message="Job resumed")
         for index in range(job["spec"]["completions"]):
             pod = self._store.create("pods", _pod_of(job, index))
-            self._store.tell(job, "SuccessfulCreate", f"Created pod: {meta(pod)['name']}")
+            self._store.record_event(job, "SuccessfulCreate", f"Created pod: {meta(pod)['name']}")
 
     def _judge(self, job: Object, status: Object) -> None:
         pods = [pod for pod in self._store.all("pods", meta(job)["namespace"]) if _is_owned(pod, job)]
@@ -84,7 +84,7 @@ class JobController:
             message = "Reached expected number of succeeded pods"
             set_condition(status, "Complete", reason="CompletionsReached", message=message)
             status["completionTime"] = time_text()
-            self._store.tell(job, "Completed", "Job completed")
+            self._store.record_event(job, "Completed", "Job completed")
         if not known:
             status["failed"] = len(failed)
         for field in ("active", "failed", "succeeded"):
@@ -100,7 +100,7 @@ class JobController:
                 self._store.delete("pods", pod)
         if not any(self._store.find("pods", meta(pod)["namespace"], meta(pod)["name"]) for pod in active):
             set_condition(status, "Failed", reason=reason, message=message)
-            self._store.tell(job, reason, message, kind="Warning")
+            self._store.record_event(job, reason, message, kind="Warning")
 
 
 def _failure(job: Object, status: Object, failed: set[int]) -> tuple[str, str]:

@@ -148,14 +148,14 @@ def _bind(store: Store, pod: Object, node: str) -> None:
         set_condition(new["status"], "PodScheduled")
 
     place = f"{meta(pod)['namespace']}/{meta(pod)['name']}"
-    store.tell(store.update("pods", pod, bind), "Scheduled", f"Successfully assigned {place} to {node}")
+    store.record_event(store.update("pods", pod, bind), "Scheduled", f"Successfully assigned {place} to {node}")
 
 
 def _leave_pending(store: Store, pod: Object, message: str) -> None:
     def note(new: Object) -> None:
         set_condition(new["status"], "PodScheduled", value=False, reason="Unschedulable", message=message)
 
-    store.tell(store.update("pods", pod, note), "FailedScheduling", message, kind="Warning")
+    store.record_event(store.update("pods", pod, note), "FailedScheduling", message, kind="Warning")
 
 
 def _node(name: str, inventory: Inventory) -> Object:

@@ -236,7 +236,7 @@ class PodRun:
             try:
                 self._volumes = prepare_volumes(self._store, self._pod, self._folder, self._kubelets.shared)
             except MissingSourceError as error:
-                self._store.tell(self._pod, "FailedMount", f"MountVolume.SetUp failed: {error}", kind="Warning")
+                self._store.record_event(self._pod, "FailedMount", f"MountVolume.SetUp failed: {error}", kind="Warning")
                 await is_set_within(self._stopping, _LOOK_SECONDS)
             else:
                 return True
@@ -250,7 +250,7 @@ class PodRun:
             return None
         process = self.processes[name] = ContainerProcess(setting, ContainerLog())
         for reason, message in (("Created", f"Created container: {name}"), ("Started", f"Started container {name}")):
-            self._store.tell(self._pod, reason, message, container=name)
+            self._store.record_event(self._pod, reason, message, container=name)
         started_at = time_text()
         self._show(name, {"running": {"startedAt": started_at}})
         end = await process.run()
@@ -265,7 +265,7 @@ class PodRun:
         name, image = container["name"], container["image"]
         while not self._stopping.is_set():
             if error := self._kubelets.pull_error(image):
-                self._tell(name, "Failed", f'Failed to pull image "{image}": {error}')
+                self._record_warning(name, "Failed", f'Failed to pull image "{image}": {error}')
                 self._wait_for(name, "ErrImagePull", error, event="Error: ErrImagePull")
                 await is_set_within(self._stopping, _LOOK_SECONDS)
                 backing_off = f'Back-off pulling image "{image}"'
@@ -285,11 +285,11 @@ class PodRun:
     # --- its status ---
 
     def _wait_for(self, name: str, reason: str, message: str, *, event: str) -> None:
-        self._tell(name, "BackOff" if reason == "ImagePullBackOff" else "Failed", event)
+        self._record_warning(name, "BackOff" if reason == "ImagePullBackOff" else "Failed", event)
         self._show(name, {"waiting": {"reason": reason, "message": message}})
 
-    def _tell(self, name: str, reason: str, message: str) -> None:
-        self._store.tell(self._pod, reason, message, kind="Warning", container=name)
+    def _record_warning(self, name: str, reason: str, message: str) -> None:
+        self._store.record_event(self._pod, reason, message, kind="Warning", container=name)
 
     def _show(self, name: str, state: Object) -> None:
         self._states[name] = state

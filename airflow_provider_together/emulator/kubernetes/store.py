@@ -155,7 +155,9 @@ class Store:
             if _FINALIZER in meta(thing).get("finalizers", ()) and not self._owned(thing):
                 self.remove(plural, thing)
 
-    def tell(self, about: Object, reason: str, message: str, *, kind: str = "Normal", container: str = "") -> None:
+    def record_event(
+        self, about: Object, reason: str, message: str, *, kind: str = "Normal", container: str = ""
+    ) -> None:
         """
         Record an event about an object, unless it is known.
 
@@ -164,17 +166,17 @@ class Store:
         involved = {name: about[name] for name in ("kind", "apiVersion")}
         involved |= {name: meta(about).get(name, "") for name in ("namespace", "name", "uid")}
         involved |= {"fieldPath": f"spec.containers{{{container}}}"} if container else {}
-        told = {"involvedObject": involved, "reason": reason, "message": message, "type": kind}
-        if any(told.items() <= event.items() for event in self.all("events")):
+        event = {"involvedObject": involved, "reason": reason, "message": message, "type": kind}
+        if any(event.items() <= known.items() for known in self.all("events")):
             return
         place = {
             "name": f"{meta(about)['name']}.{uuid.uuid4().hex[:16]}",
             "namespace": involved["namespace"] or "default",
         }
         times = {"firstTimestamp": time_text(), "lastTimestamp": time_text(), "count": 1}
-        self.create("events", {"metadata": place, **told, **times, "source": {"component": "emulator"}})
-        for event in self.all("events")[:-_EVENTS]:
-            self.remove("events", event)
+        self.create("events", {"metadata": place, **event, **times, "source": {"component": "emulator"}})
+        for old in self.all("events")[:-_EVENTS]:
+            self.remove("events", old)
 
     def _owned(self, owner: Object) -> bool:
         uid = meta(owner)["uid"]

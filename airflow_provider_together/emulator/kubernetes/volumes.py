@@ -53,7 +53,7 @@ def bind_claims(store: Store) -> None:
             continue
         if problem := _misfit(volume, claim):
             message = f'Cannot bind to requested volume "{meta(volume)["name"]}": {problem}'
-            store.tell(claim, "VolumeMismatch", message, kind="Warning")
+            store.record_event(claim, "VolumeMismatch", message, kind="Warning")
             continue
         _bind(store, claim, volume)
 
