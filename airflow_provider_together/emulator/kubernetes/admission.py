@@ -224,6 +224,8 @@ def _problems_of_container(container: Object, volumes: set[Any], path: str) -> _
     for mount in container.get("volumeMounts") or ():
         if mount.get("name") not in volumes:
             yield f"{path}.volumeMounts", f"Not found: {mount.get('name')!r}"
+        if not str(mount.get("mountPath") or "").strip("/"):
+            yield f"{path}.volumeMounts", f"a mountPath other than the root: {LACKS}"
     for entry in container.get("env") or ():
         field_path = find(entry, "valueFrom.fieldRef.fieldPath")
         if field_path is not None and not _FIELD_PATH.fullmatch(field_path):

@@ -14,6 +14,7 @@ AFFINITY = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
 ZONE = {"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "zone"}
 APART = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [ZONE]}}
 MOUNTS = [{"name": "none", "mountPath": "/v"}]
+ROOT, WORK = [{"name": "work", "mountPath": "/"}], [{"name": "work", "emptyDir": {}}]
 LIMIT = {"valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}
 ADDRESS = {"valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
 
@@ -31,7 +32,8 @@ ADDRESS = {"valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}
         ({"containers": [{"name": "a", "image": "b"}]}, "no image is pulled: give the command"),
         ({"containers": [container("true", livenessProbe={"periodSeconds": 1})]}, "livenessProbe.periodSeconds"),
         ({"containers": [container("true", workingDir="/a")]}, "spec.containers[0].workingDir"),
-        ({"containers": [container("true", volumeMounts=MOUNTS)]}, "spec.containers[0].volumeMounts"),
+        ({"containers": [container("true", volumeMounts=MOUNTS)]}, "spec.containers[0].volumeMounts: Not found"),
+        ({"containers": [container("true", volumeMounts=ROOT)], "volumes": WORK}, "a mountPath other than the root"),
         ({"containers": [container("true", env=[{"name": "A", **LIMIT}])]}, "valueFrom.resourceFieldRef"),
         ({"containers": [container("true", env=[{"name": "A", **ADDRESS}])]}, "status.hostIP"),
         ({"initContainers": [container("true", restartPolicy="Always")]}, "spec.initContainers[0].restartPolicy"),
