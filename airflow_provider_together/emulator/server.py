@@ -218,7 +218,7 @@ class _Running:
     """A server in a thread of its own, from its first moment to its last."""
 
     def __init__(self, simulation: Simulation, address: tuple[str, int]) -> None:
-        self._socket = _listen(*address)
+        self._socket = listen(*address)
         self._has_started = threading.Event()
         self._server = _make_server(simulation, self._has_started)
         self._thread = threading.Thread(target=self._serve, name="together-emulator", daemon=True)
@@ -274,7 +274,12 @@ def _make_server(simulation: Simulation, has_started: threading.Event) -> uvicor
     return Server(config)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Return a socket that listens.
+
+    :raises OSError: if the address is not available.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With the protocol named, asyncio turns Nagle's algorithm off, which would cost 40 ms of every answer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

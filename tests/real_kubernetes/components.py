@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_together.emulator.kubernetes.objects import time_text
+from tests.real_kubernetes.kubelet.objects import time_text
 
 Object = Mapping[str, Any]
 

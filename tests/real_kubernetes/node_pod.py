@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_together.emulator.kubernetes.container_setting import PodPlace
-from airflow_provider_together.emulator.kubernetes.environment import read_data
-from airflow_provider_together.emulator.kubernetes.pod_processes import PodProcesses
 from tests.real_kubernetes.components import Object, forget, get, tell, write_status
+from tests.real_kubernetes.kubelet.container_setting import PodPlace
+from tests.real_kubernetes.kubelet.environment import read_data
+from tests.real_kubernetes.kubelet.pod_processes import PodProcesses
 
 _CLAIM_INTERVAL = 0.1
 _FLUSH_SECONDS = 10.0

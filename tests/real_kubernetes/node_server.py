@@ -17,8 +17,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from airflow_provider_together.emulator.kubernetes.container_log import ContainerLog, LogRequest
-from airflow_provider_together.emulator.kubernetes.execution import Streams, serve_exec
+from tests.real_kubernetes.kubelet.container_log import ContainerLog, LogRequest
+from tests.real_kubernetes.kubelet.execution import Streams, serve_exec
 from tests.real_kubernetes.node_pod import NodePod
 
 #: Finds a pod of the node by namespace and name.

@@ -1,4 +1,4 @@
-"""The emulator's Kubernetes answers as the real server does."""
+"""What the emulator's Kubernetes has answers as the real server does."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """
 One Kubernetes cluster: its store and the controllers that work on it, on one event loop.
 
-Every controller looks at everything and does what is missing, so that nothing depends on the order of events.
+Every controller looks at everything and does what is missing, so that nothing depends on the order of events. What a
+test lets go wrong is set here, and not brought about.
 """
 
 from __future__ import annotations
@@ -11,21 +12,19 @@ import logging
 import shutil
 from pathlib import Path
 
-from airflow_provider_together.emulator.kubernetes import claims, deletion, namespaces, nodes, scheduler
-from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
-from airflow_provider_together.emulator.kubernetes.host_names import Addresses
 from airflow_provider_together.emulator.kubernetes.inventory import Inventory
 from airflow_provider_together.emulator.kubernetes.jobs import JobController
-from airflow_provider_together.emulator.kubernetes.kubelet import Kubelets
-from airflow_provider_together.emulator.kubernetes.objects import Object
+from airflow_provider_together.emulator.kubernetes.nodes import lose_node, match_nodes, schedule
+from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta
+from airflow_provider_together.emulator.kubernetes.pods import Kubelets
 from airflow_provider_together.emulator.kubernetes.store import Store
 from airflow_provider_together.emulator.kubernetes.supervision import kill_all_marked
+from airflow_provider_together.emulator.kubernetes.volumes import bind_claims, match_volumes
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks when nothing changes.
-_LOOK_SECONDS = 1.0
-_SHORTEST_SECONDS = 0.01
+#: Seconds between two looks when nothing changes: deadlines are met with this delay.
+_LOOK_SECONDS = 0.5
 
 
 class KubernetesCluster:
@@ -35,19 +34,20 @@ class KubernetesCluster:
     :param inventory: what it consists of now.
     :param folder: for its pods.
     :param mark: tells its processes from all others.
+    :param shared: the folder of all shared volumes.
     """
 
-    def __init__(
-        self, inventory: Inventory, *, folder: Path, mark: str, shared: SharedFolders, addresses: Addresses
-    ) -> None:
+    def __init__(self, inventory: Inventory, *, folder: Path, mark: str, shared: Path) -> None:
         self.store = Store()
-        self.kubelets = Kubelets(self.store, folder=folder, mark=mark, shared=shared, addresses=addresses)
-        self._mark = mark
+        self.kubelets = Kubelets(self.store, folder=folder, mark=mark, shared=shared)
         self.is_up = True
+        #: Why no pod gets a node; empty if they do.
+        self.scheduling_obstacle = ""
+        self._mark = mark
         self._folder = folder
         self._jobs = JobController(self.store)
         self._inventory: Inventory | None = None
-        namespaces.make_first(self.store)
+        self.store.create("namespaces", {"metadata": {"name": "default"}, "status": {"phase": "Active"}})
         self.match(inventory)
         self._work = asyncio.get_running_loop().create_task(self._run())
 
@@ -55,8 +55,8 @@ class KubernetesCluster:
         """Follow the emulated cloud: nodes and volumes come and go."""
         if inventory != self._inventory:
             self._inventory = inventory
-            nodes.match_nodes(self.store, inventory)
-            claims.match_volumes(self.store, inventory)
+            match_nodes(self.store, inventory)
+            match_volumes(self.store, inventory)
 
     async def close(self) -> None:
         """Kill everything and remove the folders; the cluster answers no more."""
@@ -68,46 +68,66 @@ class KubernetesCluster:
         self.store.notice.give()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def evict(self, pod: Object) -> None:
-        """Let the kubelet evict a pod for want of memory."""
-        message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 0Mi. "
-        self.kubelets.fail(pod, "Evicted", message, disruption="TerminationByKubelet")
+    # --- what goes wrong on purpose ---
 
-    def lose_node(self, name: str) -> None:
+    def evict(self, pod: Object) -> None:
+        """Let the kubelet evict a pod for want of memory on its node."""
+        message = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 0Mi. "
+        self._fail(pod, "Evicted", message, disruption="TerminationByKubelet")
+
+    def run_out_of_memory(self, pod: Object, container: str) -> None:
+        """
+        Let a container be killed for having used more memory than its limit.
+
+        :param container: its name; empty for the first one.
+        """
+        run = self.kubelets.run_of(pod)
+        process = run and run.processes.get(container or pod["spec"]["containers"][0]["name"])
+        if process:
+            process.kill(is_out_of_memory=True)
+
+    def lose_node(self, node: Object) -> None:
         """Let a node fall silent, and its pods with it; there is none of the five minutes that Kubernetes waits."""
-        nodes.lose(self.store, name)
-        self.kubelets.lose(name)
+        lose_node(self.store, node)
+        name = meta(node)["name"]
+        for pod in self.store.all("pods"):
+            if find(pod, "spec.nodeName") == name:
+                message = f"Node {name} which was running pod {meta(pod)['name']} is unresponsive"
+                self._fail(pod, "NodeLost", message, disruption="DeletionByTaintManager")
+
+    def _fail(self, pod: Object, reason: str, message: str, *, disruption: str) -> None:
+        run = self.kubelets.run_of(pod)
+        if run is not None:
+            run.fail(reason, message, disruption=disruption)
+
+    # --- its controllers ---
 
     async def _run(self) -> None:
         while True:
             version = self.store.version
             try:
-                wake = self._step()
-            except Exception:  # noqa: BLE001 - it is told, and one mistake must not freeze the cluster
+                self._step()
+            except Exception:  # noqa: BLE001 - it is logged, and one mistake must not freeze the cluster
                 _LOG.exception("A controller of the emulated Kubernetes cluster failed; it looks again soon")
                 await asyncio.sleep(_LOOK_SECONDS)
                 continue
-            if self.store.version != version:
+            if self.store.version == version:
+                await self.store.notice.wait(_LOOK_SECONDS)
+            else:
                 # Once more, until nothing is left to do; others have their turn between.
                 await asyncio.sleep(0)
-                continue
-            seconds = _LOOK_SECONDS if wake is None else min(max(wake, _SHORTEST_SECONDS), _LOOK_SECONDS)
-            await self.store.notice.wait(seconds)
 
-    def _step(self) -> float | None:
-        namespaces.step(self.store)
-        claims.bind_claims(self.store)
-        wake = self._jobs.step()
-        scheduler.schedule(self.store)
-        self._delete_pods_without_node()
+    def _step(self) -> None:
+        bind_claims(self.store)
+        self._jobs.step()
+        schedule(self.store, obstacle=self.scheduling_obstacle)
+        self._take_pods_of_removed_nodes()
         self.kubelets.step()
-        deletion.collect_garbage(self.store)
-        return wake
+        self.store.collect_garbage()
 
-    def _delete_pods_without_node(self) -> None:
-        """Let pods fail whose node is no more, as the collector of pods does."""
+    def _take_pods_of_removed_nodes(self) -> None:
+        nodes = {meta(node)["name"] for node in self.store.all("nodes")}
         for pod in self.store.all("pods"):
-            name = pod["spec"].get("nodeName")
-            if name and self.store.find("nodes", "", name) is None:
-                self.kubelets.fail(pod, "", "PodGC: node no longer exists", disruption="DeletionByPodGC")
-                deletion.delete(self.store, "pods", pod, grace=0)
+            if find(pod, "spec.nodeName") and pod["spec"]["nodeName"] not in nodes:
+                self._fail(pod, "", "PodGC: node no longer exists", disruption="DeletionByPodGC")
+                self.store.delete("pods", pod, grace=0)

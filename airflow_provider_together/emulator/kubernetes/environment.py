@@ -1,113 +1,169 @@
 """
-The environment variables of a container: given values, and those taken from secrets, config maps and the pod itself.
+What a container is given to run with: its command, its variables, its mounts, in words of this machine.
 
-Pure: what it needs of the cluster comes through ``look_up``. It imports only small things.
+Containers have no file systems and no network of their own here. So the paths of their mounts are replaced by real
+folders, and the names of their fellows by addresses, in everything that they get: command, variables, commands
+that are executed in them. A program that has a path compiled in escapes this.
 """
 
 from __future__ import annotations
 
 import base64
-import math
+import os
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta, quantity
-from airflow_provider_together.emulator.kubernetes.rewriting import Rewrite, expand
+from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta
+from airflow_provider_together.emulator.kubernetes.store import Store
 
-#: Finds a Secret or a ConfigMap of the pod's namespace: ``look_up("secrets", "name")``.
-LookUp = Callable[[str, str], Object | None]
+Rewrite = Callable[[str], str]
 
-_KEYED = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
-_KINDS = {"secrets": "secret", "configmaps": "configmap"}
-_SOURCES = {"secretKeyRef": "secrets", "configMapKeyRef": "configmaps"}
-_BULK_SOURCES = {"secretRef": "secrets", "configMapRef": "configmaps"}
+_VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_.-][\w.-]*)\)")
+_KEYED_FIELD = re.compile(r"metadata\.(labels|annotations)\['(.+)'\]")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class MissingSourceError(Exception):
-    """A variable or a file is to come from an object, or a part of one, that is not there."""
+    """A variable or a file is to come from a Secret or a ConfigMap, or a key of it, that is not there."""
 
 
-def read_data(kind: str, thing: Object) -> dict[str, bytes]:
-    """Return what a Secret or a ConfigMap holds."""
-    data = thing.get("data") or {}
-    if kind == "secrets":
-        return {name: base64.b64decode(value) for name, value in data.items()}
-    binary = {name: base64.b64decode(value) for name, value in (thing.get("binaryData") or {}).items()}
-    return {name: value.encode() for name, value in data.items()} | binary
-
-
-def find_data(kind: str, name: str, *, look_up: LookUp, is_optional: bool) -> dict[str, bytes]:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
     """
-    Return what a Secret or a ConfigMap of a name holds.
+    Everything that a container is started with.
 
-    :raises MissingSourceError: if there is none, unless it may be missing.
+    :param mark: tells its processes from all others.
+    :param rewrite: turns text for the container into what means the same outside.
     """
-    thing = look_up(kind, name)
-    if thing is None and not is_optional:
-        message = f'{_KINDS[kind]} "{name}" not found'
-        raise MissingSourceError(message)
-    return {} if thing is None else read_data(kind, thing)
+
+    command: list[str]
+    environment: dict[str, str]
+    folder: Path
+    mark: str
+    rewrite: Rewrite
+    termination_file: Path
 
 
-def make_environment(
-    container: Object, pod: Object, *, base: dict[str, str], look_up: LookUp, rewrite: Rewrite
-) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True)
+class PodPlace:
     """
-    Return all the variables of a container.
+    Where a pod lives on this machine.
 
-    :param base: what every container has.
-    :param rewrite: applied to every value that was given or looked up.
+    :param folder: its own.
+    :param mark: its mark; that of a container is below it.
+    :param volumes: name of a volume to its folder.
+    :param addresses: names of hosts to their addresses.
+    """
+
+    folder: Path
+    mark: str
+    volumes: Mapping[str, Path]
+    addresses: Mapping[str, str]
+
+
+def make_setting(store: Store, pod: Object, container: Object, place: PodPlace) -> Setting:
+    """
+    Prepare what a container needs.
+
     :raises MissingSourceError: if a variable comes from what is not there.
     """
-    variables = dict(base)
+    home, termination_file = place.folder / "home", place.folder / "termination" / container["name"]
+    paths = {container["terminationMessagePath"]: termination_file}
+    for mount in container.get("volumeMounts") or ():
+        paths[mount["mountPath"]] = place.volumes[mount["name"]] / str(mount.get("subPath") or "").strip("/")
+    for path in (home, termination_file.parent, *paths.values()):
+        if path != termination_file:
+            path.mkdir(parents=True, exist_ok=True)
+    termination_file.write_bytes(b"")
+    rewrite = rewriter({path.rstrip("/"): str(real) for path, real in paths.items()} | dict(place.addresses))
+    variables = {
+        # So that "python" is the Python that the emulator runs on, with its packages.
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", _PATH))),
+        "HOME": str(home),
+        "HOSTNAME": find(pod, "spec.hostname") or meta(pod)["name"],
+    }
+    for name, value in _given_variables(store, pod, container):
+        variables[name] = rewrite(expand(value, variables))
+    words = (*container["command"], *(container.get("args") or ()))
+    return Setting(
+        command=[rewrite(expand(word, variables)) for word in words],
+        environment=variables,
+        folder=home,
+        mark=f"{place.mark}/{container['name']}",
+        rewrite=rewrite,
+        termination_file=termination_file,
+    )
+
+
+def data_of(store: Store, plural: str, namespace: str, reference: Object) -> dict[str, bytes]:
+    """
+    Return what a Secret or a ConfigMap holds.
+
+    :param reference: has its name, and perhaps that it is optional.
+    :raises MissingSourceError: if there is none.
+    """
+    thing = store.find(plural, namespace, reference["name"])
+    if thing is None:
+        if reference.get("optional"):
+            return {}
+        message = f'{plural[:-1]} "{reference["name"]}" not found'
+        raise MissingSourceError(message)
+    texts, encoded = ({}, "data") if plural == "secrets" else (thing.get("data") or {}, "binaryData")
+    binary = {name: base64.b64decode(value) for name, value in (thing.get(encoded) or {}).items()}
+    return {name: value.encode() for name, value in texts.items()} | binary
+
+
+def rewriter(replacements: Mapping[str, str]) -> Rewrite:
+    """Return what replaces paths and names of hosts wherever they stand alone; of two that fit the longer is taken."""
+    if not replacements:
+        return str
+    longest_first = sorted(replacements, key=len, reverse=True)
+    # Neither in the middle of a longer path or name, nor at its beginning.
+    pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, longest_first))})(?![\w-])(?!\.\w)")
+    return lambda text: pattern.sub(lambda match: replacements[match[1]], text)
+
+
+def expand(text: str, variables: Mapping[str, str]) -> str:
+    """Replace ``$(NAME)`` as Kubernetes does: what is unknown stays, ``$$`` is a dollar."""
+    return _VARIABLE.sub(lambda match: "$" if match[0] == "$$" else variables.get(match[1], match[0]), text)
+
+
+def _given_variables(store: Store, pod: Object, container: Object) -> list[tuple[str, str]]:
+    namespace, given = meta(pod)["namespace"], []
     for source in container.get("envFrom") or ():
-        for name, value in _bulk(source, look_up).items():
-            variables[f"{source.get('prefix') or ''}{name}"] = rewrite(value)
+        plural, reference = _reference(source, secret="secretRef", config_map="configMapRef")  # noqa: S106 - a field
+        data = data_of(store, plural, namespace, reference)
+        given += [(f"{source.get('prefix') or ''}{name}", _verbatim(value)) for name, value in data.items()]
     for entry in container.get("env") or ():
         source = entry.get("valueFrom")
-        given = expand(str(entry.get("value") or ""), variables)
-        taken = _taken(source, container, pod, look_up) if source else given
-        if taken is not None:
-            variables[entry["name"]] = rewrite(taken)
-    return variables
+        if not source:
+            given.append((entry["name"], str(entry.get("value") or "")))
+        elif "fieldRef" in source:
+            given.append((entry["name"], _field(pod, source["fieldRef"]["fieldPath"])))
+        else:
+            plural, reference = _reference(source, secret="secretKeyRef", config_map="configMapKeyRef")  # noqa: S106
+            data = data_of(store, plural, namespace, reference)
+            if reference["key"] in data:
+                given.append((entry["name"], _verbatim(data[reference["key"]])))
+            elif not reference.get("optional"):
+                message = f"couldn't find key {reference['key']} in {plural[:-1]} {reference['name']}"
+                raise MissingSourceError(message)
+    return given
 
 
-def field_of(path: str, pod: Object) -> str:
-    """Return a field of a pod as the downward API gives it; empty for one that is not there."""
-    match = _KEYED.fullmatch(path)
-    if match is not None:
-        return str((meta(pod).get(match[1]) or {}).get(match[2], ""))
-    return str(find(pod, path) or "")
+def _reference(source: Object, *, secret: str, config_map: str) -> tuple[str, Object]:
+    return ("secrets", source[secret]) if source.get(secret) else ("configmaps", source[config_map])
 
 
-def _bulk(source: Object, look_up: LookUp) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for field, kind in _BULK_SOURCES.items():
-        reference = source.get(field)
-        if reference:
-            is_optional = bool(reference.get("optional"))
-            data = find_data(kind, reference["name"], look_up=look_up, is_optional=is_optional)
-            found |= {name: value.decode(errors="surrogateescape") for name, value in data.items()}
-    return found
+def _verbatim(value: bytes) -> str:
+    """Return a value in which no variable is expanded."""
+    return value.decode(errors="surrogateescape").replace("$", "$$")
 
 
-def _taken(source: Object, container: Object, pod: Object, look_up: LookUp) -> str | None:
-    if "fieldRef" in source:
-        return field_of(source["fieldRef"]["fieldPath"], pod)
-    if "resourceFieldRef" in source:
-        return _resource(source["resourceFieldRef"], container)
-    field, kind = next((field, kind) for field, kind in _SOURCES.items() if field in source)
-    reference, is_optional = source[field], bool(source[field].get("optional"))
-    data = find_data(kind, reference["name"], look_up=look_up, is_optional=is_optional)
-    value = data.get(reference["key"])
-    if value is None and not is_optional:
-        message = f"couldn't find key {reference['key']} in {_KINDS[kind]} {reference['name']}"
-        raise MissingSourceError(message)
-    return None if value is None else value.decode(errors="surrogateescape")
-
-
-def _resource(reference: Object, container: Object) -> str:
-    group, _, name = str(reference["resource"]).partition(".")
-    amount = quantity(((container.get("resources") or {}).get(group) or {}).get(name, 0))
-    divisor = quantity(reference.get("divisor") or "1") or quantity(1)
-    return str(math.ceil(amount / divisor))
+def _field(pod: Object, path: str) -> str:
+    match = _KEYED_FIELD.fullmatch(path)
+    value = (meta(pod).get(match[1]) or {}).get(match[2]) if match else find(pod, path)
+    return str(value or "").replace("$", "$$")

@@ -1,32 +1,33 @@
 """
-The Job controller: carries out what ``job_plan.py`` plans, makes the pods of Jobs, and removes Jobs whose time is over.
+The Job controller, for Indexed Jobs all of whose pods run at once and none of which is tried again.
 
-It imports the store.
+That is how the shipped operator makes them: suspended at first, one pod for each rank, failed with the first rank that
+fails. Source: https://kubernetes.io/docs/concepts/workloads/controllers/job/
 """
 
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Iterable
 
-from airflow_provider_together.emulator.kubernetes.defaults import fill_in
-from airflow_provider_together.emulator.kubernetes.deletion import FOREGROUND, delete
-from airflow_provider_together.emulator.kubernetes.events import NORMAL, WARNING, Recorder
-from airflow_provider_together.emulator.kubernetes.job_plan import INDEX, Plan, Tally, count, count_lost, index_of, plan
+from airflow_provider_together.emulator.kubernetes.admission import fill_pod
 from airflow_provider_together.emulator.kubernetes.objects import (
     Object,
     clone,
     condition,
-    controller,
-    controller_reference,
     find,
     has_condition,
+    is_finished,
     is_terminating,
     meta,
-    random_suffix,
     read_time,
+    set_condition,
+    time_text,
 )
 from airflow_provider_together.emulator.kubernetes.store import Store
 
+INDEX = "batch.kubernetes.io/job-completion-index"
 _VARIABLE = "JOB_COMPLETION_INDEX"
 _LONGEST_NAME = 63
 
@@ -36,98 +37,105 @@ class JobController:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._recorder = Recorder(store, "job-controller")
-        self._tallies: dict[str, Tally] = {}
-        self._seen: dict[str, dict[str, int]] = {}
+        #: Indexes that have succeeded, by the Job's uid: also of pods that are gone.
+        self._succeeded: dict[str, set[int]] = {}
 
-    def step(self) -> float | None:
-        """Look at all Jobs once and do what they need; the result is after how many seconds to look again."""
-        now = time.time()
-        pods: dict[str, list[Object]] = {}
-        for pod in self._store.all("pods"):
-            owner = controller(pod)
-            if owner is not None and owner["kind"] == "Job":
-                pods.setdefault(owner["uid"], []).append(pod)
-        jobs = self._store.all("jobs")
-        wakes = [self._look_after(job, pods.get(meta(job)["uid"], []), now=now) for job in jobs]
-        for uid in set(self._tallies) - {meta(job)["uid"] for job in jobs}:
-            del self._tallies[uid], self._seen[uid]
-        known = [wake for wake in wakes if wake is not None]
-        return min(known) if known else None
+    def step(self) -> None:
+        """Look at all Jobs once and do what they need."""
+        for job in self._store.all("jobs"):
+            if not (is_terminating(job) or has_condition(job, "Complete") or has_condition(job, "Failed")):
+                self._look_after(job)
 
-    def _look_after(self, job: Object, pods: list[Object], *, now: float) -> float | None:
-        if is_terminating(job):
-            return None
-        if has_condition(job, "Complete") or has_condition(job, "Failed"):
-            return self._expire(job, now=now)
-        tally = self._count(job, pods, now=now)
-        wanted = plan(job, pods, tally, now=now)
-        self._carry_out(job, wanted)
-        return wanted.wake_after
+    def _look_after(self, job: Object) -> None:
+        status = clone(job["status"])
+        if job["spec"]["suspend"]:
+            set_condition(status, "Suspended", reason="JobSuspended", message="Job suspended")
+        else:
+            if "startTime" not in status:
+                self._start(job, status)
+            self._judge(job, status)
+        self._store.update("jobs", job, lambda new: new.update(status=status))
 
-    def _count(self, job: Object, pods: list[Object], *, now: float) -> Tally:
-        uid = meta(job)["uid"]
-        tally, seen = self._tallies.setdefault(uid, Tally()), self._seen.setdefault(uid, {})
-        count(job, pods, tally, now=now)
-        seen |= {meta(pod)["uid"]: index_of(pod) for pod in pods}
-        for lost in set(seen) - {meta(pod)["uid"] for pod in pods}:
-            count_lost(lost, seen[lost], tally, now=now)
-        return tally
-
-    def _carry_out(self, job: Object, wanted: Plan) -> None:
-        namespace, name = meta(job)["namespace"], meta(job)["name"]
-        for pod in wanted.delete:
-            delete(self._store, "pods", pod)
-            self._note(job, NORMAL, "SuccessfulDelete", f"Deleted pod: {meta(pod)['name']}")
-        for index in wanted.create:
+    def _start(self, job: Object, status: Object) -> None:
+        status["startTime"] = time_text()
+        if has_condition(job, "Suspended"):
+            set_condition(status, "Suspended", value=False, reason="JobResumed", message="Job resumed")
+        for index in range(job["spec"]["completions"]):
             pod = self._store.create("pods", _pod_of(job, index))
-            self._seen[meta(job)["uid"]][meta(pod)["uid"]] = index
-            self._note(job, NORMAL, "SuccessfulCreate", f"Created pod: {meta(pod)['name']}")
-        changed = self._store.update("jobs", namespace, name, lambda new: new | {"status": wanted.status})
-        self._tell_conditions(job, changed)
+            self._store.record_event(job, "SuccessfulCreate", f"Created pod: {meta(pod)['name']}")
 
-    def _tell_conditions(self, old: Object, new: Object) -> None:
-        for kind, event in (("Complete", NORMAL), ("Failed", WARNING), ("Suspended", NORMAL)):
-            before, after = condition(old, kind), condition(new, kind)
-            if after is None or (before is not None and before["status"] == after["status"]):
-                continue
-            if kind == "Complete":
-                self._note(new, event, "Completed", "Job completed")
-            elif kind == "Failed":
-                self._note(new, event, after["reason"], after["message"])
-            else:
-                self._note(new, event, "Suspended" if after["status"] == "True" else "Resumed", after["message"])
+    def _judge(self, job: Object, status: Object) -> None:
+        pods = [pod for pod in self._store.all("pods", meta(job)["namespace"]) if _is_owned(pod, job)]
+        succeeded = self._succeeded.setdefault(meta(job)["uid"], set())
+        succeeded |= {_index_of(pod) for pod in pods if find(pod, "status.phase") == "Succeeded"}
+        active = [pod for pod in pods if not is_finished(pod)]
+        wanted = range(job["spec"]["completions"])
+        # One that is gone, or is to go, has failed as well.
+        alive = {_index_of(pod) for pod in active if not is_terminating(pod)}
+        failed = set(wanted) - succeeded - alive
+        known = condition({"status": status}, "FailureTarget")
+        reason, message = (known["reason"], known["message"]) if known else _failure(job, status, failed)
+        status["succeeded"] = len(succeeded)
+        status["ready"] = sum(has_condition(pod, "Ready") for pod in active)
+        status["active"] = len(alive)
+        if reason:
+            self._fail(job, status, active, reason, message)
+        elif len(succeeded) == len(wanted):
+            message = "Reached expected number of succeeded pods"
+            set_condition(status, "Complete", reason="CompletionsReached", message=message)
+            status["completionTime"] = time_text()
+            self._store.record_event(job, "Completed", "Job completed")
+        if not known:
+            status["failed"] = len(failed)
+        for field in ("active", "failed", "succeeded"):
+            if not status.get(field):
+                status.pop(field, None)
 
-    def _expire(self, job: Object, *, now: float) -> float | None:
-        seconds = find(job, "spec.ttlSecondsAfterFinished")
-        if seconds is None:
-            return None
-        ended = condition(job, "Complete") or condition(job, "Failed")
-        left = 0.0 if ended is None else read_time(ended["lastTransitionTime"]) + seconds - now
-        if left > 0:
-            return left
-        delete(self._store, "jobs", job, propagation=FOREGROUND)
-        return None
+    def _fail(self, job: Object, status: Object, active: Iterable[Object], reason: str, message: str) -> None:
+        """Delete what runs; the Job has failed once that has ended."""
+        set_condition(status, "FailureTarget", reason=reason, message=message)
+        status["active"] = 0
+        for pod in active:
+            if not is_terminating(pod):
+                self._store.delete("pods", pod)
+        if not any(self._store.find("pods", meta(pod)["namespace"], meta(pod)["name"]) for pod in active):
+            set_condition(status, "Failed", reason=reason, message=message)
+            self._store.record_event(job, reason, message, kind="Warning")
 
-    def _note(self, job: Object, kind: str, reason: str, message: str) -> None:
-        self._recorder.record(job, kind, reason, message)
+
+def _failure(job: Object, status: Object, failed: set[int]) -> tuple[str, str]:
+    """Return reason and message of a Job that has failed, empty ones for another."""
+    if failed:
+        return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
+    seconds = job["spec"].get("activeDeadlineSeconds")
+    if seconds is not None and time.time() >= read_time(status["startTime"]) + seconds:
+        return "DeadlineExceeded", "Job was active longer than specified deadline"
+    return "", ""
 
 
 def _pod_of(job: Object, index: int) -> Object:
-    template = clone(job["spec"]["template"])
-    metadata: Object = template.get("metadata") or {}
-    name = meta(job)["name"] if index < 0 else f"{meta(job)['name']}-{index}"
-    suffix = f"-{random_suffix()}"
-    metadata |= {"name": f"{name[: _LONGEST_NAME - len(suffix)]}{suffix}", "namespace": meta(job)["namespace"]}
-    metadata["ownerReferences"] = [controller_reference(job)]
-    spec = template["spec"]
-    if index >= 0:
-        metadata["labels"] = {**(metadata.get("labels") or {}), INDEX: str(index)}
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(index)}
-        spec["hostname"] = name
-        source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{INDEX}']"}}
-        for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
-            container["env"] = [{"name": _VARIABLE, "valueFrom": source}, *(container.get("env") or ())]
+    template, name = clone(job["spec"]["template"]), f"{meta(job)['name']}-{index}"
+    suffix = f"-{uuid.uuid4().hex[:5]}"
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "controller": True, "blockOwnerDeletion": True}
+    given = template.get("metadata") or {}
+    metadata = {
+        "name": f"{name[: _LONGEST_NAME - len(suffix)]}{suffix}",
+        "namespace": meta(job)["namespace"],
+        "labels": {**(given.get("labels") or {}), INDEX: str(index), "job-name": meta(job)["name"]},
+        "annotations": {**(given.get("annotations") or {}), INDEX: str(index)},
+        "ownerReferences": [{**owner, **{field: meta(job)[field] for field in ("name", "uid")}}],
+    }
+    spec = {**template["spec"], "hostname": name}
+    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
+        container["env"] = [{"name": _VARIABLE, "value": str(index)}, *(container.get("env") or ())]
     pod: Object = {"metadata": metadata, "spec": spec}
-    fill_in("pods", pod)
+    fill_pod(pod)
     return pod
+
+
+def _is_owned(pod: Object, job: Object) -> bool:
+    return any(owner["uid"] == meta(job)["uid"] for owner in meta(pod).get("ownerReferences") or ())
+
+
+def _index_of(pod: Object) -> int:
+    return int(meta(pod)["annotations"][INDEX])

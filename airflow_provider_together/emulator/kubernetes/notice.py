@@ -8,7 +8,7 @@ import contextlib
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
     """
-    Tell whether an event is set now, or will be within some seconds.
+    Return whether an event is set now, or will be within some seconds.
 
     Not by ``asyncio.wait_for``: before Python 3.12 that swallows the cancellation of its task when both come together,
     and whoever waits for the task's end then waits for ever (https://github.com/python/cpython/issues/86296).
@@ -26,7 +26,7 @@ class Notice:
         self._event = asyncio.Event()
 
     def give(self) -> None:
-        """Wake all who wait."""
+        """Wake all waiters."""
         self._event.set()
         self._event = asyncio.Event()
 

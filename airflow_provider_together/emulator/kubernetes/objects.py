@@ -1,54 +1,77 @@
 """
-Small things about Kubernetes objects, which are plain dicts here: times, quantities, conditions, owners, copies.
+What objects of Kubernetes have in common: they are plain dicts here, and this file reads and fills their usual parts.
 
-Pure functions, apart from the clock and chance. It imports nothing of ours.
+It also has the kinds that the emulator knows, and the error that its API answers with. It imports nothing of ours.
 """
 
 from __future__ import annotations
 
 import copy
-import re
 import time
-import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 Object = dict[str, Any]
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei|[eE][+-]?\d+)?")
-_SCALES = {"": Decimal(1), "m": Decimal("0.001")}
-_SCALES |= {letter: Decimal(1000) ** power for power, letter in enumerate("kMGTPE", start=1)}
-_SCALES |= {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)}
+
+class Kind(NamedTuple):
+    """One kind of object, and where it is found."""
+
+    plural: str
+    name: str
+    api_version: str = "v1"
+    is_namespaced: bool = True
+
+    @property
+    def qualified(self) -> str:
+        """The plural as error messages have it, such as ``jobs.batch``."""
+        group = self.api_version.rpartition("/")[0]
+        return f"{self.plural}.{group}" if group else self.plural
 
 
-def time_text(moment: float | None = None) -> str:
-    """Return epoch seconds, by default the present, as Kubernetes writes them."""
-    return f"{datetime.fromtimestamp(time.time() if moment is None else moment, tz=UTC):%Y-%m-%dT%H:%M:%SZ}"
+KINDS = {
+    kind.plural: kind
+    for kind in (
+        Kind("pods", "Pod"),
+        Kind("jobs", "Job", "batch/v1"),
+        Kind("services", "Service"),
+        Kind("secrets", "Secret"),
+        Kind("configmaps", "ConfigMap"),
+        Kind("events", "Event"),
+        Kind("persistentvolumeclaims", "PersistentVolumeClaim"),
+        Kind("persistentvolumes", "PersistentVolume", is_namespaced=False),
+        Kind("nodes", "Node", is_namespaced=False),
+        Kind("namespaces", "Namespace", is_namespaced=False),
+    )
+}
+
+#: Where Kubernetes has another word for a status than HTTP.
+_REASONS = {422: "Invalid", 500: "InternalError", 410: "Expired"}
 
 
-def read_time(text: str) -> float:
+class ApiError(Exception):
     """
-    Return epoch seconds of a time as RFC 3339 has it.
+    A request that is refused.
 
-    :raises ValueError: if it is none.
+    :param code: status code of HTTP; 422 and 501 also for what only this emulator does not have.
+    :param reason: Kubernetes' word; by default the one that goes with the code.
+    :param about: name of the object that it is about.
     """
-    return datetime.fromisoformat(text).timestamp()
 
+    def __init__(self, code: int, message: str, *, reason: str = "", about: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.about = about
+        self.reason = reason or _REASONS.get(code) or HTTPStatus(code).phrase.replace(" ", "")
 
-def quantity(value: Any) -> Decimal:
-    """
-    Return what a quantity such as ``500m`` or ``2Gi`` amounts to.
-
-    :raises ValueError: if it is none.
-    """
-    match = _QUANTITY.fullmatch(str(value))
-    if match is None:
-        message = f"{value!r} is no quantity"
-        raise ValueError(message)
-    number, suffix = Decimal(match[1]), match[2] or ""
-    return number * _SCALES[suffix] if suffix in _SCALES else Decimal(f"{match[1]}{suffix}")
+    def to_status(self) -> Object:
+        """Return the ``Status`` object that a client gets."""
+        head = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+        details = {"details": {"name": self.about}} if self.about else {}
+        return {**head, "message": self.message, "reason": self.reason, "code": self.code, **details}
 
 
 def meta(thing: Object) -> Object:
@@ -63,29 +86,34 @@ def clone(thing: Object) -> Object:
 
 
 def find(thing: Any, path: str) -> Any:
-    """Return what is at a path of field names with dots between them, or None."""
+    """Return what is at a dotted path of fields; None where nothing is."""
     for part in path.split("."):
         thing = thing.get(part) if isinstance(thing, dict) else None
     return thing
 
 
-def set_condition(status: Object, kind: str, value: str, *, reason: str = "", message: str = "") -> None:
-    """Put a condition into a status; its time of transition changes only if its value does."""
-    conditions: list[Object] = status.setdefault("conditions", [])
-    old = next((condition for condition in conditions if condition["type"] == kind), None)
-    now = time_text()
-    same = old is not None and old["status"] == value
-    new = {
-        "type": kind,
-        "status": value,
-        "lastProbeTime": None,
-        "lastTransitionTime": old["lastTransitionTime"] if old is not None and same else now,
-    }
-    new |= {name: text for name, text in (("reason", reason), ("message", message)) if text}
-    if old is None:
-        conditions.append(new)
-    else:
-        conditions[conditions.index(old)] = new
+def is_finished(pod: Object) -> bool:
+    """Whether a pod has ended, one way or the other."""
+    return find(pod, "status.phase") in {"Succeeded", "Failed"}
+
+
+def is_terminating(thing: Object) -> bool:
+    """Whether the deletion of an object was requested."""
+    return meta(thing).get("deletionTimestamp") is not None
+
+
+def time_text(moment: float | None = None) -> str:
+    """Return epoch seconds, by default the present, as Kubernetes writes them."""
+    return f"{datetime.fromtimestamp(time.time() if moment is None else moment, tz=UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def read_time(text: str) -> float:
+    """
+    Return epoch seconds of a time of RFC 3339.
+
+    :raises ValueError: if it is not one.
+    """
+    return datetime.fromisoformat(text).timestamp()
 
 
 def condition(thing: Object, kind: str) -> Object | None:
@@ -95,39 +123,24 @@ def condition(thing: Object, kind: str) -> Object | None:
 
 
 def has_condition(thing: Object, kind: str) -> bool:
-    """Tell whether a condition of an object is true."""
+    """Whether a condition of an object is true."""
     found = condition(thing, kind)
     return found is not None and found["status"] == "True"
 
 
-def controller(thing: Object) -> Object | None:
-    """Return the reference to the object that controls this one."""
-    references: Iterable[Object] = meta(thing).get("ownerReferences") or ()
-    return next((reference for reference in references if reference.get("controller")), None)
+def set_condition(status: Object, kind: str, *, value: bool | None = True, reason: str = "", message: str = "") -> None:
+    """
+    Put a condition into a status; its time of transition changes only if its value does.
 
-
-def controller_reference(owner: Object) -> Object:
-    """Return a reference to the owner that controls an object, to be put into what it owns."""
-    return {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": meta(owner)["name"],
-        "uid": meta(owner)["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
+    :param value: None is unknown.
+    """
+    word = {True: "True", False: "False", None: "Unknown"}[value]
+    old = condition({"status": status}, kind)
+    is_same = old is not None and old["status"] == word
+    new = {
+        "type": kind,
+        "status": word,
+        "lastTransitionTime": old["lastTransitionTime"] if is_same and old else time_text(),
     }
-
-
-def random_suffix() -> str:
-    """Return five characters that make a name unique, as Kubernetes appends them."""
-    return uuid.uuid4().hex[:5]
-
-
-def is_finished(pod: Object) -> bool:
-    """Tell whether a pod has ended, one way or the other."""
-    return find(pod, "status.phase") in ("Succeeded", "Failed")
-
-
-def is_terminating(thing: Object) -> bool:
-    """Tell whether the deletion of an object has been asked for."""
-    return meta(thing).get("deletionTimestamp") is not None
+    new |= {name: text for name, text in (("reason", reason), ("message", message)) if text}
+    status["conditions"] = [*(one for one in status.get("conditions") or () if one["type"] != kind), new]

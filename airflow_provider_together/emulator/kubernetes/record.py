@@ -1,17 +1,14 @@
 """
 What is remembered of a cluster, also when it is gone: its requests, the failures that are to come, its tokens.
 
-It imports nothing of ours. Each change is a single step of a dict or a list, so that any thread may look.
+It imports nothing of ours. Each change is a single step of a list, so that any thread may look.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 
 _STATUSES = range(400, 600)
-#: So many requests are remembered, the latest ones.
-_REMEMBERED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,37 +54,26 @@ class ClusterRecord:
 
     def __init__(self) -> None:
         self.rotations = 0
-        self._failures: list[Failure] = []
-        self._requests: dict[int, KubernetesRequest] = {}
-        self._numbers = itertools.count()
-
-    @property
-    def requests(self) -> list[KubernetesRequest]:
-        """The latest requests, in the order of their arrival."""
-        return list(self._requests.values())
+        #: Those that are to come, the first one first.
+        self.failures: list[Failure] = []
+        #: In the order of their arrival.
+        self.requests: list[KubernetesRequest] = []
 
     def begin(self, request: KubernetesRequest) -> int:
         """Record the arrival of a request; the result is its number, for :meth:`end`."""
-        number = next(self._numbers)
-        self._requests[number] = request
-        self._requests.pop(number - _REMEMBERED, None)
-        return number
+        self.requests.append(request)
+        return len(self.requests) - 1
 
     def end(self, number: int, status: int) -> None:
         """Record what a request is answered with."""
-        if number in self._requests:
-            self._requests[number] = replace(self._requests[number], status=status)
-
-    def plan(self, failure: Failure) -> None:
-        """Let requests fail, after all failures that are planned already."""
-        self._failures.append(failure)
+        self.requests[number] = replace(self.requests[number], status=status)
 
     def failure_for(self, method: str, path: str) -> int | None:
         """Return the status that a request is to get, and count it down."""
-        for failure in self._failures:
+        for failure in self.failures:
             if failure.path_contains in path and failure.method in (None, method):
                 failure.times -= 1
                 if not failure.times:
-                    self._failures.remove(failure)
+                    self.failures.remove(failure)
                 return failure.status
         return None

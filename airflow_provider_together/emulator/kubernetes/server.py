@@ -1,7 +1,7 @@
 """
 Serving the Kubernetes side: one TLS socket on loopback for all clusters, an event loop in a thread of its own.
 
-It starts and ends everything: the folder, the supervisor, the clusters as they come and go.
+It starts and ends everything: the folder, the supervisor, the clusters as they come and go in the emulated cloud.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import base64
 import logging
 import os
-import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -20,18 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.emulator.kubeconfig import kubeconfig_for
-from airflow_provider_together.emulator.kubernetes.app import make_app
-from airflow_provider_together.emulator.kubernetes.certificate import make_tls, renew_certificates
+from airflow_provider_together.emulator.kubernetes.api import make_app
+from airflow_provider_together.emulator.kubernetes.certificate import renew_certificate
 from airflow_provider_together.emulator.kubernetes.cluster import KubernetesCluster
-from airflow_provider_together.emulator.kubernetes.folders import SharedFolders
 from airflow_provider_together.emulator.kubernetes.handle import KubernetesHandle
-from airflow_provider_together.emulator.kubernetes.host_names import Addresses
 from airflow_provider_together.emulator.kubernetes.inventory import living_volumes, take_inventory
 from airflow_provider_together.emulator.kubernetes.record import ClusterRecord
 from airflow_provider_together.emulator.kubernetes.supervision import Supervisor
+from airflow_provider_together.emulator.kubernetes.volumes import remove_dead_volumes
+from airflow_provider_together.emulator.server import listen
 from airflow_provider_together.emulator.state import World
 
 if TYPE_CHECKING:
+    import socket
+
     import uvicorn
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +41,6 @@ _LOG = logging.getLogger(__name__)
 _START_SECONDS, _STOP_SECONDS, _ANSWER_SECONDS = 30.0, 20.0, 30.0
 #: Seconds between two looks at which clusters there are.
 _LOOK_SECONDS = 0.05
-_BACKLOG = 128
 #: Seconds for the ends of followed logs and watches to be sent.
 _LAST_WORDS_SECONDS = 0.05
 
@@ -49,7 +50,7 @@ class KubernetesServer:
     The Kubernetes APIs of all clusters of an emulated cloud.
 
     :param world: the emulated cloud.
-    :raises OSError: if no socket is to be had.
+    :raises OSError: if there is no socket for it.
     :raises RuntimeError: if the server does not start.
     """
 
@@ -57,17 +58,16 @@ class KubernetesServer:
         self._world = world
         self._mark = uuid.uuid4().hex
         self._folder = Path(tempfile.mkdtemp(prefix="together-emulator-"))
-        self._shared = SharedFolders(self._folder / "shared-volumes")
-        self._addresses = Addresses()
+        self._shared = self._folder / "shared-volumes"
         self._clusters: dict[str, KubernetesCluster] = {}
         self._is_closing = False
         self._records: dict[str, ClusterRecord] = {}
         self._supervisor = Supervisor(self._mark, self._folder)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_started = threading.Event()
-        self._context, self._authority = make_tls()
-        self._socket = _listen()
-        self._port = self._socket.getsockname()[1]
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._certificate = renew_certificate(self._context)
+        self._socket = listen("127.0.0.1", 0)
         self._server = _make_server(self, self._context, self._has_started)
         self._thread = threading.Thread(target=self._serve, name="together-emulator-kubernetes", daemon=True)
         self._thread.start()
@@ -87,8 +87,8 @@ class KubernetesServer:
         """Return the kubeconfig of a cluster as it is now."""
         return kubeconfig_for(
             cluster_id,
-            server=f"https://127.0.0.1:{self._port}/clusters/{cluster_id}",
-            authority=base64.b64encode(self._authority).decode(),
+            server=f"https://127.0.0.1:{self._socket.getsockname()[1]}/clusters/{cluster_id}",
+            authority=base64.b64encode(self._certificate).decode(),
             token=self.token(cluster_id),
         )
 
@@ -99,18 +99,17 @@ class KubernetesServer:
             self.record(cluster_id),
             ask=self._ask,
             mark=f"{self._mark}/{cluster_id}",
-            renew_certificates=self._renew_certificates,
+            renew_certificate=self._renew_certificate,
         )
 
     def reconcile(self) -> None:
         """Follow the emulated cloud now instead of soon."""
         self._ask("", lambda _cluster: None)
 
-    def _renew_certificates(self) -> None:
+    def _renew_certificate(self) -> None:
         def renew(_cluster: KubernetesCluster | None) -> None:
-            self._authority = renew_certificates(self._context)
-            for connection in list(self._server.server_state.connections):
-                connection.transport.abort()
+            self._certificate = renew_certificate(self._context)
+            _end_connections(self._server)
 
         self._ask("", renew)
 
@@ -136,7 +135,7 @@ class KubernetesServer:
         while True:
             try:
                 await self._follow()
-            except Exception:  # noqa: BLE001 - it is told, and one mistake must not leave all clusters behind
+            except Exception:  # noqa: BLE001 - it is logged, and one mistake must not leave all clusters behind
                 _LOG.exception("The emulator's Kubernetes side could not follow the cloud; it looks again soon")
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -155,12 +154,11 @@ class KubernetesServer:
                 self._clusters[cluster_id].match(inventory)
             else:
                 folder, mark = self._folder / "clusters" / cluster_id, f"{self._mark}/{cluster_id}"
-                self._clusters[cluster_id] = KubernetesCluster(
-                    inventory, folder=folder, mark=mark, shared=self._shared, addresses=self._addresses
-                )
-        self._shared.keep_only(living_volumes(self._world))
-        # Last, since the world goes on while one waits.
-        for cluster_id in [cluster_id for cluster_id in self._clusters if cluster_id not in up]:
+                cluster = KubernetesCluster(inventory, folder=folder, mark=mark, shared=self._shared)
+                self._clusters[cluster_id] = cluster
+        remove_dead_volumes(self._shared, living_volumes(self._world))
+        # Last, since the world goes on during the wait.
+        for cluster_id in set(self._clusters) - set(up):
             # Another request may have seen it as well, and be faster.
             gone = self._clusters.pop(cluster_id, None)
             if gone is not None:
@@ -195,19 +193,7 @@ def check_system() -> None:
         raise ValueError(message)
 
 
-def _listen() -> socket.socket:
-    # With the protocol named, asyncio turns Nagle's algorithm off, which would cost 40 ms of most answers.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _make_server(backend: KubernetesServer, context: Any, has_started: threading.Event) -> uvicorn.Server:
+def _make_server(backend: KubernetesServer, context: ssl.SSLContext, has_started: threading.Event) -> uvicorn.Server:
     import uvicorn  # noqa: PLC0415 - as for the emulator's other server
 
     class Server(uvicorn.Server):
@@ -223,9 +209,8 @@ def _make_server(backend: KubernetesServer, context: Any, has_started: threading
             # Before the connections: what follows a log or watches ends by itself then.
             await backend.close()
             await asyncio.sleep(_LAST_WORDS_SECONDS)
-            for connection in list(self.server_state.connections):
-                # A client that is idle would not answer the farewell of TLS.
-                connection.transport.abort()
+            # A client that is idle would not answer the farewell of TLS.
+            _end_connections(self)
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
@@ -239,3 +224,8 @@ def _make_server(backend: KubernetesServer, context: Any, has_started: threading
     config.load()
     config.ssl = context
     return Server(config)
+
+
+def _end_connections(server: uvicorn.Server) -> None:
+    for connection in list(server.server_state.connections):
+        connection.transport.abort()

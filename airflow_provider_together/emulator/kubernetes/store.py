@@ -1,8 +1,8 @@
 """
-The objects of one cluster, their versions, and the history of their changes, from which watches are served.
+The objects of one cluster: made, changed, deleted, collected when their owner is gone, with the history for watches.
 
-No rules about kinds in here; those are in ``admission.py``, ``deletion.py`` and the controllers. Objects that it gives
-out are never changed: a change is a new object in the place of the old one. All of it belongs to one event loop.
+Objects that it returns are never changed: a change puts a new object in the place of the old one. All of it belongs
+to one event loop. It knows no rules about kinds; those are in ``admission.py``, ``jobs.py`` and ``pods.py``.
 """
 
 from __future__ import annotations
@@ -10,25 +10,32 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from airflow_provider_together.emulator.kubernetes.notice import Notice
-from airflow_provider_together.emulator.kubernetes.objects import Object, clone, is_terminating, meta, time_text
-from airflow_provider_together.emulator.kubernetes.refusal import already_exists, conflict, not_found
-from airflow_provider_together.emulator.kubernetes.resources import BY_PLURAL
+from airflow_provider_together.emulator.kubernetes.objects import (
+    KINDS,
+    ApiError,
+    Object,
+    clone,
+    find,
+    is_finished,
+    is_terminating,
+    meta,
+    time_text,
+)
 
-#: So many changes are remembered; a watch that wants older ones is told to list again.
-_REMEMBERED = 20_000
+FOREGROUND = "Foreground"
+_FINALIZER = "foregroundDeletion"
+#: So many changes are remembered; a watch that wants older ones has to list again. And so many events are kept.
+_CHANGES, _EVENTS = 20_000, 5_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """
     One step of the history.
 
     :param word: as watches have it: ``ADDED``, ``MODIFIED``, ``DELETED``.
-    :param new: the object after it; one that was deleted has the version of its deletion.
-    :param old: the object before it, if there was one.
     """
 
     version: int
@@ -42,8 +49,8 @@ class Store:
     """All objects of a cluster, by plural, namespace (empty for none) and name."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in BY_PLURAL}
-        self._history: deque[Change] = deque(maxlen=_REMEMBERED)
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {plural: {} for plural in KINDS}
+        self._history: deque[Change] = deque(maxlen=_CHANGES)
         self.version = 0
         self.notice = Notice()
 
@@ -61,30 +68,20 @@ class Store:
         """
         thing = self.find(plural, namespace, name)
         if thing is None:
-            raise not_found(plural, name, group=BY_PLURAL[plural].group)
+            raise ApiError(404, f'{KINDS[plural].qualified} "{name}" not found', about=name)
         return thing
 
     def all(self, plural: str, namespace: str | None = None) -> list[Object]:
-        """Return objects of a kind, of one namespace or of all, in the order of their creation."""
+        """Return the objects of a kind, of one namespace or of all, in the order of their creation."""
         return [thing for (place, _), thing in self._objects[plural].items() if namespace in (None, place)]
-
-    def everything(self) -> list[tuple[str, Object]]:
-        """Return every object with the plural of its kind."""
-        return [(plural, thing) for plural, things in self._objects.items() for thing in things.values()]
 
     def changes(self, after: int) -> list[Change] | None:
         """Return what has happened after a version; None if that is too long ago."""
         if self._history and after < self._history[0].version - 1:
             return None
-        # New ones are at the end, and mostly few.
-        found: list[Change] = []
-        for change in reversed(self._history):
-            if change.version <= after:
-                break
-            found.append(change)
-        return found[::-1]
+        return [change for change in self._history if change.version > after]
 
-    # --- writing ---
+    # --- changing ---
 
     def create(self, plural: str, thing: Object) -> Object:
         """
@@ -92,57 +89,112 @@ class Store:
 
         :raises ApiError: 409 if its name is taken.
         """
-        resource = BY_PLURAL[plural]
-        new = clone(thing) | {"kind": resource.kind, "apiVersion": resource.api_version}
-        metadata = meta(new)
-        namespace = metadata.get("namespace", "")
-        if self.find(plural, namespace, metadata["name"]) is not None:
-            raise already_exists(plural, metadata["name"], group=resource.group)
-        metadata |= {"uid": metadata.get("uid") or str(uuid.uuid4()), "creationTimestamp": time_text()}
+        kind, new = KINDS[plural], clone(thing)
+        name = meta(new)["name"]
+        if self.find(plural, meta(new).get("namespace", ""), name) is not None:
+            raise ApiError(409, f'{kind.qualified} "{name}" already exists', reason="AlreadyExists", about=name)
+        new |= {"kind": kind.name, "apiVersion": kind.api_version}
+        meta(new).update(uid=str(uuid.uuid4()), creationTimestamp=time_text())
         return self._put(plural, "ADDED", new, None)
 
-    def update(
-        self, plural: str, namespace: str, name: str, change: Callable[[Object], Object | None], *, version: str = ""
-    ) -> Object:
+    def update(self, plural: str, thing: Object, change: Callable[[Object], None]) -> Object:
         """
         Change an object and return the new one; a change that changes nothing leaves no trace.
 
-        :param change: changes the copy that it is given, or returns another object.
-        :param version: the version that the object must have; empty for any.
-        :raises ApiError: 404 if there is none, 409 if it has another version.
+        :param thing: tells which by its namespace and name, and by its uid: nothing is done to another of that name.
+        :param change: changes the copy that it gets.
         """
-        old = self.get(plural, namespace, name)
-        if version and version != meta(old)["resourceVersion"]:
-            cause = "the object has been modified; please apply your changes to the latest version and try again"
-            raise conflict(plural, name, cause, group=BY_PLURAL[plural].group)
+        old = self.find(plural, meta(thing).get("namespace", ""), meta(thing)["name"])
+        if old is None or meta(old)["uid"] != meta(thing)["uid"]:
+            return thing
         new = clone(old)
-        new = change(new) or new
-        meta(new)["resourceVersion"] = meta(old)["resourceVersion"]
-        if new == old:
-            return old
-        return self._put(plural, "DELETED" if _is_to_go(new) else "MODIFIED", new, old)
+        change(new)
+        return old if new == old else self._put(plural, "MODIFIED", new, old)
 
-    def remove(self, plural: str, namespace: str, name: str) -> None:
-        """Take an object away at once, whatever would keep it, if it is there."""
-        thing = self.find(plural, namespace, name)
-        if thing is not None:
-            self._put(plural, "DELETED", clone(thing), thing)
+    def remove(self, plural: str, thing: Object) -> None:
+        """Take an object away at once, if it is still there."""
+        old = self.find(plural, meta(thing).get("namespace", ""), meta(thing)["name"])
+        if old is not None and meta(old)["uid"] == meta(thing)["uid"]:
+            self._put(plural, "DELETED", clone(old), old)
+
+    def delete(self, plural: str, thing: Object, *, propagation: str = "", grace: int | None = None) -> Object:
+        """
+        Delete an object, or begin to, and return its latest form.
+
+        A pod that runs goes once its kubelet has ended it. What an object owns goes with it: before it if
+        ``propagation`` is ``Foreground``, else after it.
+
+        :param grace: seconds that a pod's containers have for their end; None is what the pod says.
+        """
+        runs = plural == "pods" and bool(find(thing, "spec.nodeName")) and not is_finished(thing)
+        is_kept = propagation == FOREGROUND and bool(self._owned(thing))
+        seconds = thing["spec"]["terminationGracePeriodSeconds"] if runs and grace is None else grace or 0
+
+        def mark(new: Object) -> None:
+            metadata = meta(new)
+            metadata.setdefault("deletionTimestamp", time_text())
+            # Asking again can only shorten it.
+            metadata["deletionGracePeriodSeconds"] = min(seconds, metadata.get("deletionGracePeriodSeconds", seconds))
+            if is_kept:
+                metadata["finalizers"] = [_FINALIZER]
+
+        if runs or is_kept:
+            return self.update(plural, thing, mark)
+        self.remove(plural, thing)
+        return thing
+
+    def collect_garbage(self) -> None:
+        """Delete what has lost its owners, and let go what waited for that."""
+        everything = [(plural, thing) for plural, things in self._objects.items() for thing in things.values()]
+        living = {meta(thing)["uid"] for _, thing in everything if _FINALIZER not in meta(thing).get("finalizers", ())}
+        for plural, thing in everything:
+            owners = meta(thing).get("ownerReferences") or ()
+            if owners and not is_terminating(thing) and not any(owner["uid"] in living for owner in owners):
+                self.delete(plural, thing)
+        for plural, thing in everything:
+            if _FINALIZER in meta(thing).get("finalizers", ()) and not self._owned(thing):
+                self.remove(plural, thing)
+
+    def record_event(
+        self, about: Object, reason: str, message: str, *, kind: str = "Normal", container: str = ""
+    ) -> None:
+        """
+        Record an event about an object, unless it is known.
+
+        :param kind: ``Normal`` or ``Warning``.
+        """
+        involved = {name: about[name] for name in ("kind", "apiVersion")}
+        involved |= {name: meta(about).get(name, "") for name in ("namespace", "name", "uid")}
+        involved |= {"fieldPath": f"spec.containers{{{container}}}"} if container else {}
+        event = {"involvedObject": involved, "reason": reason, "message": message, "type": kind}
+        if any(event.items() <= known.items() for known in self.all("events")):
+            return
+        place = {
+            "name": f"{meta(about)['name']}.{uuid.uuid4().hex[:16]}",
+            "namespace": involved["namespace"] or "default",
+        }
+        times = {"firstTimestamp": time_text(), "lastTimestamp": time_text(), "count": 1}
+        self.create("events", {"metadata": place, **event, **times, "source": {"component": "emulator"}})
+        for old in self.all("events")[:-_EVENTS]:
+            self.remove("events", old)
+
+    def _owned(self, owner: Object) -> bool:
+        uid = meta(owner)["uid"]
+        return any(
+            reference["uid"] == uid
+            for things in self._objects.values()
+            for thing in things.values()
+            for reference in meta(thing).get("ownerReferences") or ()
+        )
 
     def _put(self, plural: str, word: str, new: Object, old: Object | None) -> Object:
-        things, key = self._objects[plural], (meta(new).get("namespace", ""), meta(new)["name"])
+        key = (meta(new).get("namespace", ""), meta(new)["name"])
         if word == "DELETED":
-            del things[key]
+            del self._objects[plural][key]
         else:
-            things[key] = new
+            self._objects[plural][key] = new
         self.version += 1
         meta(new)["resourceVersion"] = str(self.version)
-        self._history.append(Change(version=self.version, plural=plural, word=word, new=new, old=old))
+        self._history.append(Change(self.version, plural, word, new, old))
         self.notice.give()
         return new
-
-
-def _is_to_go(thing: Object) -> bool:
-    """Tell whether nothing keeps an object any more whose deletion was asked for: no finalizer, no grace period."""
-    metadata = meta(thing)
-    is_kept = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
-    return is_terminating(thing) and not is_kept

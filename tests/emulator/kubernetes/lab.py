@@ -203,18 +203,19 @@ def gpu_limit(number: int) -> dict[str, Any]:
 
 
 def job(name: str, *command: str, template: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """Return a Job; ``template`` is merged into the spec of its pods."""
+    """Return a Job of one rank; ``template`` is merged into the spec of its pods."""
+    ranks = {"completionMode": "Indexed", "completions": 1, "parallelism": 1, "backoffLimit": 0}
     pod_spec = {"restartPolicy": "Never", "containers": [container(*command)], "terminationGracePeriodSeconds": 1}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
-        "spec": {"template": {"spec": {**pod_spec, **(template or {})}}, **spec},
+        "spec": {**ranks, "template": {"spec": {**pod_spec, **(template or {})}}, **spec},
     }
 
 
 def indexed(name: str, number: int, *command: str, **more: Any) -> dict[str, Any]:
-    return job(name, *command, completionMode="Indexed", completions=number, parallelism=number, **more)
+    return job(name, *command, completions=number, parallelism=number, **more)
 
 
 def job_state(found: Any) -> str:

@@ -11,8 +11,6 @@ import pytest
 
 from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod, waiting
 
-HUNGRY = "import time; held = bytearray(200_000_000); time.sleep(3600)"
-
 
 def test_a_command_really_runs_and_its_output_is_the_log(lab: Lab) -> None:
     assert lab.output("echo $((6 * 7)); echo err >&2") == "42\nerr\n"
@@ -40,14 +38,12 @@ def test_variables_come_from_secrets_config_maps_and_the_pod(lab: Lab) -> None:
         {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "key"}}},
         {"name": "GONE", "valueFrom": {"secretKeyRef": {"name": "none", "key": "key", "optional": True}}},
         {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-        {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
         {"name": "BOTH", "value": "$(KEY)-$(M_RATE)"},
     ]
-    script = "echo $KEY ${GONE-unset} $NODE $CPUS $BOTH $M_OTHER"
-    resources = {"limits": {"cpu": "1500m"}}
-    one = container(script, env=env, envFrom=[{"prefix": "M_", "configMapRef": {"name": "c"}}], resources=resources)
+    script = "echo $KEY ${GONE-unset} $NODE $BOTH $M_OTHER"
+    one = container(script, env=env, envFrom=[{"prefix": "M_", "configMapRef": {"name": "c"}}])
     found = lab.run(pod("env", containers=[one]))
-    assert lab.log(found.metadata.name) == f"hidden unset {found.spec.node_name} 2 hidden-0.5 1\n"
+    assert lab.log(found.metadata.name) == f"hidden unset {found.spec.node_name} hidden-0.5 1\n"
 
 
 def test_a_container_waits_for_a_secret_that_is_not_there_yet(lab: Lab) -> None:
@@ -91,15 +87,9 @@ def test_a_command_that_no_process_can_have_is_a_start_error(lab: Lab) -> None:
     assert (found.status.phase, ended(found).exit_code, ended(found).reason) == ("Failed", 128, "StartError")
 
 
-def test_without_a_command_it_says_that_there_are_no_images(lab: Lab) -> None:
-    name = lab.create_pod(pod("bare", containers=[{"name": "base", "image": "train:1"}])).metadata.name
-    lab.wait(lambda: waiting(lab.pod(name))[0] == "CreateContainerError")
-    assert "pulls no image: give its command" in waiting(lab.pod(name))[1]
-    assert lab.pod(name).status.phase == "Pending"
-
-
-@pytest.mark.parametrize("image", ["registry.invalid/train:1", "registry.invalid:5000/a/b", "docker.io/train:missing"])
+@pytest.mark.parametrize("image", ["registry.invalid/train:1", "registry.invalid:5000/a/b", "docker.io/lost:1"])
 def test_an_image_that_is_nowhere_is_not_pulled(lab: Lab, image: str) -> None:
+    lab.handle.lose_image("docker.io/lost:1")
     name = lab.create_pod(pod("pull", containers=[container("true") | {"image": image}])).metadata.name
     reasons: set[str] = set()
 
@@ -140,18 +130,6 @@ def test_the_end_of_the_log_is_the_message_of_a_failure_if_wanted(lab: Lab) -> N
     assert ended(lab.run(pod("fine", containers=[fine]))).message is None
 
 
-def test_more_memory_than_its_limit_is_out_of_memory(lab: Lab) -> None:
-    one = container("python", "-c", HUNGRY, resources={"limits": {"memory": "100Mi"}})
-    found = lab.run(pod("hungry", containers=[one]))
-    assert (found.status.phase, ended(found).exit_code, ended(found).reason) == ("Failed", 137, "OOMKilled")
-
-
-def test_children_count_towards_the_limit(lab: Lab) -> None:
-    script = f"python -c '{HUNGRY}' & wait"
-    found = lab.run(pod("family", containers=[container(script, resources={"limits": {"memory": "100Mi"}})]))
-    assert ended(found).reason == "OOMKilled"
-
-
 def test_init_containers_run_before_and_one_after_another(lab: Lab) -> None:
     volumes = [{"name": "work", "emptyDir": {}}]
     mounts = [{"name": "work", "mountPath": "/scratch"}]
@@ -174,23 +152,6 @@ def test_a_pod_succeeds_when_all_its_containers_do(lab: Lab) -> None:
     assert (ended(found, "a").exit_code, ended(found, "b").exit_code) == (0, 1)
 
 
-def test_on_failure_a_container_is_run_again_until_it_succeeds(lab: Lab) -> None:
-    script = "[ -e $HOME/tried ] && exit 0; touch $HOME/tried; echo first; exit 1"
-    found = lab.run(pod("again", script, restartPolicy="OnFailure"))
-    assert found.status.phase == "Succeeded"
-    assert found.status.container_statuses[0].restart_count == 1
-    told = lab.core.list_namespaced_event("default", field_selector=f"involvedObject.name={found.metadata.name}").items
-    counts = {event.reason: event.count for event in told}
-    assert (counts["Scheduled"], counts["Pulled"], counts["Started"]) == (1, 2, 2)
-    assert lab.log(found.metadata.name, previous="true") == "first\n"
-
-
-def test_between_two_runs_it_is_in_crash_loop_back_off(lab: Lab) -> None:
-    name = lab.create_pod(pod("loop", "exit 1", restartPolicy="Always")).metadata.name
-    lab.wait(lambda: waiting(lab.pod(name))[0] == "CrashLoopBackOff")
-    assert lab.pod(name).status.phase == "Running"
-
-
 def test_a_pod_that_is_active_for_too_long_fails(lab: Lab) -> None:
     found = lab.run(pod("slow", FOREVER, activeDeadlineSeconds=1))
     assert (found.status.phase, found.status.reason) == ("Failed", "DeadlineExceeded")
@@ -209,16 +170,8 @@ def test_it_ends_also_while_another_container_of_the_pod_goes_on(lab: Lab) -> No
     assert len(lab.handle.processes()) == 1
 
 
-def test_the_working_folder_is_the_one_that_is_given(lab: Lab) -> None:
-    volumes, mounts = [{"name": "w", "emptyDir": {}}], [{"name": "w", "mountPath": "/scratch"}]
-    script = "echo here > file; cat /scratch/file; basename $(pwd)"
-    one = container(script, volumeMounts=mounts, workingDir="/scratch")
-    assert lab.output(containers=[one], volumes=volumes) == "here\nw\n"
-    assert lab.output(containers=[container("basename $(pwd)", workingDir="/opt/app")]) == "app\n"
-
-
 def test_a_kubelet_tells_what_it_does(lab: Lab) -> None:
     found = lab.run(pod("tells", "true"))
     told = lab.events(found.metadata.name)
-    assert [reason for reason, _ in told] == ["Scheduled", "Pulled", "Created", "Started"]
+    assert [reason for reason, _ in told] == ["Scheduled", "Created", "Started"]
     assert told[0][1] == f"Successfully assigned default/{found.metadata.name} to {found.spec.node_name}"

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from airflow_provider_together.emulator.kubernetes.execution import meant_signal
+from airflow_provider_together.emulator.kubernetes.exec import meant_signal
 from tests.emulator.kubernetes.lab import FOREVER, PATIENCE, Lab, container, ended, pod
 
 SIDECAR = "trap 'exit 0' INT; echo up; while true; do sleep 1; done"

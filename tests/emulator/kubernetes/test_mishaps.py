@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from airflow_provider_together.emulator.errors import UnknownResourceError
-from airflow_provider_together.emulator.kubernetes.refusal import ApiError
+from airflow_provider_together.emulator.kubernetes.objects import ApiError
 from tests.emulator.kubernetes.conftest import MakeLab
 from tests.emulator.kubernetes.lab import FOREVER, Lab, container, ended, pod
 
@@ -34,13 +34,6 @@ def test_an_evicted_pod_has_failed_and_says_so(lab: Lab) -> None:
     lab.wait(lambda: ended(lab.pod(name)) is not None)
     assert ended(lab.pod(name)).exit_code == 137
     assert lab.handle.processes() == []
-
-
-def test_an_evicted_pod_is_not_started_again_whatever_its_policy(lab: Lab) -> None:
-    name = lab.start(pod("again", FOREVER, restartPolicy="Always"))
-    lab.handle.evict(name)
-    lab.wait(lambda: ended(lab.pod(name)) is not None)
-    assert (lab.pod(name).status.phase, lab.handle.processes()) == ("Failed", [])
 
 
 def test_a_lost_node_takes_its_pods_with_it_and_no_others(lab: Lab) -> None:
@@ -154,3 +147,20 @@ def test_the_path_of_another_cluster_is_not_opened_by_ones_own_token(make_lab: M
     lab, other = make_lab(), make_lab()
     assert other.rest.get(f"{lab.server}/version").status_code == 401
     assert other.rest.get(other.server.replace(other.cluster_id, "none")).status_code == 503
+
+
+def test_a_container_runs_out_of_memory(lab: Lab) -> None:
+    name = start(lab)
+    lab.handle.run_out_of_memory(name)
+    lab.wait(lambda: lab.pod(name).status.phase == "Failed")
+    assert (ended(lab.pod(name)).exit_code, ended(lab.pod(name)).reason) == (137, "OOMKilled")
+    assert lab.handle.processes() == []
+
+
+def test_pods_are_held_back_until_they_are_let_go(lab: Lab) -> None:
+    lab.handle.hold_pods("0/2 nodes are available: 2 are away.")
+    name = lab.create_pod(pod("held", "true")).metadata.name
+    lab.wait(lambda: lab.events(name) == [("FailedScheduling", "0/2 nodes are available: 2 are away.")])
+    assert [one.reason for one in lab.handle.pods()] == ["Unschedulable"]
+    lab.handle.hold_pods("")
+    lab.wait(lambda: lab.pod(name).status.phase == "Succeeded")

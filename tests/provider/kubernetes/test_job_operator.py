@@ -138,10 +138,6 @@ class TestEnd:
         word: str,
         output: Callable[[], str],
     ) -> None:
-        code, resources = ENDLESS, None
-        if what == "memory":
-            code, resources = f"waste = b'x' * 400_000_000\n{ENDLESS}", {"limits": {"memory": "200Mi"}}
-
         def act() -> None:
             pod = next(
                 pod
@@ -152,9 +148,11 @@ class TestEnd:
                 kubernetes.evict(pod.name)
             elif what == "lose_node":
                 kubernetes.lose_node(pod.node)
+            else:
+                kubernetes.run_out_of_memory(pod.name)
 
         with meanwhile(lambda: runs(kubernetes), act):
-            run = run_job(cluster_id, code, deferrable=deferrable, container_resources=resources)
+            run = run_job(cluster_id, ENDLESS, deferrable=deferrable)
         assert run.state == "failed"
         assert f"has failed ({word}" in output()
 
@@ -350,7 +348,7 @@ def occupy_a_node(cluster_id: str) -> None:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "occupant"},
-        "spec": {"containers": [container]},
+        "spec": {"restartPolicy": "Never", "containers": [container]},
     }
     call = kubernetes_api.create_claim({"metadata": {"name": "occupant", "namespace": "default"}})
     path = "/api/v1/namespaces/default/pods"

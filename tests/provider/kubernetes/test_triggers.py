@@ -241,9 +241,9 @@ def test_a_task_that_a_user_has_ended_takes_its_pod_with_it_unless_he_keeps_it(
     action: str,
     is_left: bool,
 ) -> None:
-    container = {"name": "base", "image": "any", "command": python(ENDLESS)}
+    spec = {"restartPolicy": "Never", "containers": [{"name": "base", "image": "any", "command": python(ENDLESS)}]}
     client = GPUClusterKubernetesHook(cluster_id).core_v1_client
-    client.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": {"containers": [container]}})
+    client.create_namespaced_pod("default", {"metadata": {"name": "p"}, "spec": spec})
     wait_until(kubernetes.processes)
     settings = {"on_kill_action": action, "poll_interval": 0.2, "termination_grace_period": 1}
     trigger = pod_trigger(cluster_id=cluster_id, together_conn_id="together_default", **settings)

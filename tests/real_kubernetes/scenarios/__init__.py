@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from tests.real_kubernetes.scenarios import (
     access,
-    change,
     creation,
     deletion,
     finding,
-    jobs,
     kinds,
     running,
     silence,
@@ -24,11 +22,9 @@ __all__ = [
     "SCENARIOS",
     "Scenario",
     "access",
-    "change",
     "creation",
     "deletion",
     "finding",
-    "jobs",
     "kinds",
     "running",
     "silence",

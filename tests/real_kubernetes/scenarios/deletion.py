@@ -24,23 +24,9 @@ def a_delete_may_name_its_object(ask: Ask) -> None:
     ask.quietly("POST", PODS, pod(name))
     options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
     ask("DELETE", f"{PODS}/{name}", {**options, "preconditions": {"uid": "another"}})
-    ask("DELETE", f"{PODS}/{name}", {**options, "propagationPolicy": "Sideways"})
-    ask("DELETE", f"{PODS}/{name}", {**options, "dryRun": ["All"]}, look_at=["metadata.name"])
     ask("GET", f"{PODS}/{name}", look_at=["metadata.name"])
     ask("DELETE", f"{PODS}/{name}", options, look_at=["metadata.name"])
     ask("GET", f"{PODS}/{name}")
-
-
-@scenario
-def a_finalizer_keeps_what_is_deleted(ask: Ask) -> None:
-    name = ask.name("kept")
-    path = f"{HERE}/configmaps/{name}"
-    manifest = {"metadata": {"name": name, "finalizers": ["example.org/keep"]}}
-    ask("POST", f"{HERE}/configmaps", manifest, look_at=["metadata.finalizers"])
-    ask("DELETE", path, look_at=["metadata.deletionTimestamp"])
-    ask("GET", path, look_at=["metadata.deletionTimestamp", "metadata.finalizers"])
-    ask.patch(path, {"metadata": {"finalizers": None}})
-    ask("GET", path)
 
 
 @scenario

@@ -1,5 +1,5 @@
 """
-The table of scenarios, and what they have in common.
+The table of scenarios, and what they have in common: they are about what the emulator has, and nothing beyond it.
 
 A scenario's pods want more GPUs than there are, so that they stay Pending, and what differs between two kubelets does
 not matter.
@@ -44,48 +44,10 @@ def pod(name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -> d
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "labels": dict(labels or {})},
-        "spec": {"containers": [container()], **spec},
+        "spec": {"restartPolicy": "Never", "containers": [container()], **spec},
     }
-
-
-def job(name: str, **spec: Any) -> dict[str, Any]:
-    """Return a Job whose pods stay Pending."""
-    template = {"metadata": {"labels": {"of": name}}, "spec": {"restartPolicy": "Never", "containers": [container()]}}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {"template": template, **spec},
-    }
-
-
-def pods_of(ask: Ask, name: str) -> list[dict[str, Any]]:
-    """Return the pods that a Job has made and that are not being deleted."""
-    found: list[dict[str, Any]] = ask.quietly("GET", PODS, labelSelector=f"of={name}")["items"]
-    return [one for one in found if "deletionTimestamp" not in one["metadata"]]
-
-
-def number_of_pods(ask: Ask, name: str) -> Callable[[], int]:
-    """Return what counts the pods of a Job."""
-    return lambda: len(pods_of(ask, name))
 
 
 def status_of(ask: Ask, path: str) -> Callable[[], int]:
     """Return what looks for an object."""
     return lambda: ask.quietly("GET", path).status
-
-
-def end(ask: Ask, one: Mapping[str, Any], phase: str) -> None:
-    """Let a pod have ended, as its kubelet would say it."""
-    path = f"{PODS}/{one['metadata']['name']}/status"
-    ask.quietly("PATCH", path, {"status": {"phase": phase}}, content_type=MERGE)
-
-
-def conditions(ask: Ask, name: str) -> list[list[Any]]:
-    """Return type and status of a Job's last conditions, and why it has failed. Later versions have more of them."""
-    found = ask.quietly("GET", f"{JOBS}/{name}")["status.conditions"] or ()
-    return [
-        [one["type"], one["status"], one["reason"] if one["type"] == "Failed" else None]
-        for one in found
-        if one["type"] in {"Complete", "Failed"}
-    ]

@@ -13,7 +13,7 @@ def a_watch_tells_what_has_changed_since_a_list(ask: Ask) -> None:
     group, name = ask.name("watched"), ask.name("watched-pod")
     since = ask.quietly("GET", PODS, labelSelector=f"group={group}")["metadata.resourceVersion"]
     ask.quietly("POST", PODS, pod(name, labels={"group": group}))
-    ask.quietly("PATCH", f"{PODS}/{name}/status", {"status": {"message": "x"}}, content_type=MERGE)
+    ask.quietly("PATCH", f"{PODS}/{name}", {"metadata": {"labels": {"a": "1"}}}, content_type=MERGE)
     ask.quietly("DELETE", f"{PODS}/{name}", gracePeriodSeconds=0)
     events = list(ask.watch(PODS, labelSelector=f"group={group}", resourceVersion=since, timeoutSeconds=1))
     # A scheduler may say in between that the pod fits nowhere.

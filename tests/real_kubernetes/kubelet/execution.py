@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from airflow_provider_together.emulator.kubernetes.container_setting import rewrite_command
-from airflow_provider_together.emulator.kubernetes.objects import Object
-from airflow_provider_together.emulator.kubernetes.pod_processes import PodProcesses
 from airflow_provider_together.emulator.kubernetes.supervision import MARK_VARIABLE, kill_marked
+from tests.real_kubernetes.kubelet.container_setting import rewrite_command
+from tests.real_kubernetes.kubelet.objects import Object
+from tests.real_kubernetes.kubelet.pod_processes import PodProcesses
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _STDIN, _STDOUT, _STDERR, _ERROR, _CLOSE = 0, 1, 2, 3, 255

@@ -2,7 +2,7 @@
 Text that means something inside a container, turned into what means the same outside.
 
 Containers here have no file systems and no network of their own. So the paths of their mounts are replaced by real
-folders, and the names of their fellows by addresses, in everything that they are told. A program that has a path
+folders, in everything that they are told. A program that has a path
 compiled in escapes this. Pure functions; it imports nothing of ours.
 """
 
@@ -26,15 +26,6 @@ def path_rewriter(paths: Mapping[str, Path]) -> Rewrite:
     :param paths: path inside the container to the real one; of two that fit the longer is taken.
     """
     return _replacer({path.rstrip("/"): str(real) for path, real in paths.items() if path.rstrip("/")})
-
-
-def name_rewriter(addresses: Mapping[str, str]) -> Rewrite:
-    """
-    Return what replaces the names of hosts by their addresses.
-
-    :param addresses: such as ``train-0.train`` to ``127.4.5.6``; the longer names in a cluster are understood as well.
-    """
-    return _replacer(dict(addresses))
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from airflow_provider_together.emulator.kubernetes.container_log import ContainerLog
-from airflow_provider_together.emulator.kubernetes.container_setting import Setting
 from airflow_provider_together.emulator.kubernetes.supervision import MARK_VARIABLE, kill_marked, marked_processes
+from tests.real_kubernetes.kubelet.container_log import ContainerLog
+from tests.real_kubernetes.kubelet.container_setting import Setting
 
 _CHUNK = 64 * 1024
 #: Seconds between two looks at the memory in use.

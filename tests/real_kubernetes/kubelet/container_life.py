@@ -11,18 +11,18 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from airflow_provider_together.emulator.kubernetes import pod_status
-from airflow_provider_together.emulator.kubernetes.container_log import ContainerLog
-from airflow_provider_together.emulator.kubernetes.container_process import ContainerProcess, Exit
-from airflow_provider_together.emulator.kubernetes.container_setting import (
+from airflow_provider_together.emulator.kubernetes.notice import is_set_within
+from tests.real_kubernetes.kubelet import pod_status
+from tests.real_kubernetes.kubelet.container_log import ContainerLog
+from tests.real_kubernetes.kubelet.container_process import ContainerProcess, Exit
+from tests.real_kubernetes.kubelet.container_setting import (
     NoCommandError,
     PodPlace,
     Setting,
     make_setting,
 )
-from airflow_provider_together.emulator.kubernetes.environment import MissingSourceError
-from airflow_provider_together.emulator.kubernetes.notice import is_set_within
-from airflow_provider_together.emulator.kubernetes.objects import Object, meta
+from tests.real_kubernetes.kubelet.environment import MissingSourceError
+from tests.real_kubernetes.kubelet.objects import Object, meta
 
 #: Seconds that a kubelet waits before it tries again, ten times shorter than its own.
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 1.0, 30.0

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from airflow_provider_together.emulator.kubernetes.environment import LookUp, make_environment
-from airflow_provider_together.emulator.kubernetes.objects import Object, find, meta, quantity
-from airflow_provider_together.emulator.kubernetes.rewriting import Rewrite, expand, path_rewriter
+from tests.real_kubernetes.kubelet.environment import LookUp, make_environment
+from tests.real_kubernetes.kubelet.objects import Object, find, meta, quantity
+from tests.real_kubernetes.kubelet.rewriting import Rewrite, expand, path_rewriter
 
 DEFAULT_TERMINATION_PATH = "/dev/termination-log"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from airflow_provider_together.emulator.kubernetes import pod_status
-from airflow_provider_together.emulator.kubernetes.container_life import ContainerLife, OnEvent, PodRun
-from airflow_provider_together.emulator.kubernetes.container_log import ContainerLog
-from airflow_provider_together.emulator.kubernetes.container_setting import PodPlace, Setting
 from airflow_provider_together.emulator.kubernetes.notice import is_set_within
-from airflow_provider_together.emulator.kubernetes.objects import Object, clone, set_condition, time_text
 from airflow_provider_together.emulator.kubernetes.supervision import kill_marked
+from tests.real_kubernetes.kubelet import pod_status
+from tests.real_kubernetes.kubelet.container_life import ContainerLife, OnEvent, PodRun
+from tests.real_kubernetes.kubelet.container_log import ContainerLog
+from tests.real_kubernetes.kubelet.container_setting import PodPlace, Setting
+from tests.real_kubernetes.kubelet.objects import Object, clone, set_condition, time_text
 
 OnStatus = Callable[[Object], None]
 

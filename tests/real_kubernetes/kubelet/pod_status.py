@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_provider_together.emulator.kubernetes.container_process import Exit
-from airflow_provider_together.emulator.kubernetes.objects import Object, set_condition, time_text
+from tests.real_kubernetes.kubelet.container_process import Exit
+from tests.real_kubernetes.kubelet.objects import Object, set_condition, time_text
 
 
 def waiting(container: Object, reason: str, message: str = "") -> Object:
