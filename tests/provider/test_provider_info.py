@@ -45,17 +45,20 @@ def test_every_public_module_of_those_kinds_is_named() -> None:
     for kind in ("operators", "sensors", "triggers"):
         package = importlib.import_module(f"airflow_provider_together.{kind}")
         modules = {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)}
-        helpers = {
+        helpers = {"airflow_provider_together.triggers.gpu_cluster_watch"} | {
             f"airflow_provider_together.operators.{name}"
             for name in (
                 "base",
                 "deletion",
+                "deletion_task",
+                "kubernetes_job_task",
                 "kubernetes_pod",
                 "mapping",
                 "memory",
                 "return_value",
                 "slurm_task",
                 "surroundings",
+                "sweep_task",
                 "waiting",
             )
         }
