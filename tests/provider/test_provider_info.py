@@ -40,28 +40,17 @@ def test_every_module_that_it_names_exists() -> None:
     assert [importlib.util.find_spec(name) is not None for name in names] == [True] * len(names)
 
 
+#: Modules beside the public ones; what a running task does stands in those called ``*_task``.
+HELPERS = ("base", "deletion", "gpu_cluster_watch", "kubernetes_pod", "surroundings", "waiting")
+
+
 def test_every_public_module_of_those_kinds_is_named() -> None:
     named = set(named_modules("operators", "sensors", "triggers"))
     for kind in ("operators", "sensors", "triggers"):
         package = importlib.import_module(f"airflow_provider_together.{kind}")
         modules = {f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)}
-        helpers = {"airflow_provider_together.triggers.gpu_cluster_watch"} | {
-            f"airflow_provider_together.operators.{name}"
-            for name in (
-                "base",
-                "deletion",
-                "deletion_task",
-                "kubernetes_job_task",
-                "kubernetes_pod",
-                "mapping",
-                "memory",
-                "return_value",
-                "slurm_task",
-                "surroundings",
-                "sweep_task",
-                "waiting",
-            )
-        }
+        helpers = {f"airflow_provider_together.{kind}.{name}" for name in HELPERS}
+        helpers |= {module for module in modules if module.endswith("_task")}
         assert modules - helpers <= named
 
 
