@@ -93,12 +93,22 @@ class TogetherHook(BaseHook):
 
         Operators use :func:`~airflow_provider_together.lifecycle.create.create_or_adopt`, which looks first.
 
+        :param spec: the cluster to make.
+        :returns: the cluster as Together has answered; its id, and mostly little else.
+        :raises SpecError: if the connection's API lacks a field of the spec, or does not know a value.
+        :raises OutOfStockError: if there are no such GPUs at the moment.
         :raises OutcomeUnknownError: if nobody knows whether the cluster was made. Look before asking again.
         """
         return self.client.send(self.client.dialect.create_cluster(spec))
 
     def get_gpu_cluster(self, cluster_id: str) -> Cluster:
-        """Return a cluster as it is now; one whose end of life is near says so in the log."""
+        """
+        Return a cluster as it is now; one whose end of life is near says so in the log.
+
+        :param cluster_id: id of the cluster.
+        :returns: the cluster.
+        :raises NotFoundError: if Together knows no such cluster.
+        """
         cluster = self.client.send(self.client.dialect.get_cluster(cluster_id))
         if warning := self._connection.end_of_life_warning(cluster):
             self.log.warning("%s.", warning)
@@ -108,7 +118,8 @@ class TogetherHook(BaseHook):
         """
         Return all clusters that the API key may see.
 
-        Its ``unreadable`` holds the names of entries that have no id.
+        :returns: the clusters. Its ``unreadable`` holds the names of entries that have no id.
+        :raises TogetherError: if there is no list to be read.
         """
         clusters = self.client.send(self.client.dialect.list_clusters())
         if clusters.unreadable:
@@ -119,40 +130,82 @@ class TogetherHook(BaseHook):
         """
         Change a cluster.
 
+        :param cluster_id: id of the cluster.
         :param changes: fields of :class:`~airflow_provider_together.api.specs.ClusterUpdate`, such as ``num_gpus``.
+        :returns: the cluster as Together has answered, which changes some time later.
+        :raises SpecError: if a change is wrong, or the connection's API does not have it.
+        :raises NotFoundError: if Together knows no such cluster.
         """
         return self._connection.update_cluster(cluster_id, changes)
 
     def delete_gpu_cluster(self, cluster_id: str) -> None:
-        """Begin to delete a cluster; it is gone some time later."""
+        """
+        Begin to delete a cluster; it is gone some time later.
+
+        :param cluster_id: id of the cluster.
+        :raises NotFoundError: if Together knows no such cluster.
+        """
         self.client.send(self.client.dialect.delete_cluster(cluster_id))
 
     def list_regions(self) -> list[Region]:
-        """Return the regions and what they offer."""
+        """
+        Return the regions and what they offer.
+
+        :returns: a region for each entry of Together's list.
+        :raises TogetherError: if there is no list to be read.
+        """
         return self.client.send(self.client.dialect.list_regions())
 
     def create_shared_volume(self, spec: SharedVolumeSpec) -> SharedVolume:
         """
         Send one request for a shared volume, whatever exists already.
 
+        :param spec: the volume to make.
+        :returns: the volume as Together has answered.
+        :raises SpecError: if the connection's API lacks a field of the spec.
         :raises OutcomeUnknownError: if nobody knows whether the volume was made.
         """
         return self.client.send(self.client.dialect.create_shared_volume(spec))
 
     def get_shared_volume(self, volume_id: str) -> SharedVolume:
-        """Return a shared volume as it is now."""
+        """
+        Return a shared volume as it is now.
+
+        :param volume_id: id of the volume.
+        :returns: the volume.
+        :raises NotFoundError: if Together knows no such volume.
+        """
         return self.client.send(self.client.dialect.get_shared_volume(volume_id))
 
     def list_shared_volumes(self) -> list[SharedVolume]:
-        """Return all shared volumes that the API key may see."""
+        """
+        Return all shared volumes that the API key may see.
+
+        :returns: the volumes.
+        :raises TogetherError: if there is no list to be read.
+        """
         return self.client.send(self.client.dialect.list_shared_volumes())
 
     def update_shared_volume(self, volume_id: str, *, size_tib: int) -> SharedVolume:
-        """Change the size of a shared volume, in TiB."""
+        """
+        Change the size of a shared volume.
+
+        :param volume_id: id of the volume.
+        :param size_tib: the new size, in TiB.
+        :returns: the volume as Together has answered.
+        :raises NotFoundError: if Together knows no such volume.
+        """
         return self.client.send(self.client.dialect.update_shared_volume(volume_id, size_tib=size_tib))
 
     def delete_shared_volume(self, volume_id: str) -> bool:
-        """Delete a shared volume; Together refuses while it is attached."""
+        """
+        Delete a shared volume; Together refuses while it is attached.
+
+        :param volume_id: id of the volume.
+        :returns: whether Together says that it was deleted.
+        :raises NotFoundError: if Together knows no such volume.
+        :raises RequestRefusedError: if it is attached.
+        """
         return self.client.send(self.client.dialect.delete_shared_volume(volume_id))
 
     def get_kubeconfig(self, cluster_id: str) -> str:
@@ -161,17 +214,29 @@ class TogetherHook(BaseHook):
 
         Its credentials are masked in this task's log from now on.
 
+        :param cluster_id: id of the cluster.
+        :returns: the decoded YAML text.
         :raises ConfigurationError: if the cluster has none (yet).
         """
         return _masked_kubeconfig(cluster_id, self.get_gpu_cluster(cluster_id))
 
     async def aget_kubeconfig(self, cluster_id: str) -> str:
-        """See :meth:`get_kubeconfig`; for the triggerer."""
+        """
+        Return the same as :meth:`get_kubeconfig` without blocking the event loop, as the triggerer needs it.
+
+        :param cluster_id: id of the cluster.
+        :returns: the decoded YAML text.
+        :raises ConfigurationError: if the cluster has none (yet).
+        """
         async with self.async_client() as client:
             return _masked_kubeconfig(cluster_id, await client.send(client.dialect.get_cluster(cluster_id)))
 
     def test_connection(self) -> tuple[bool, str]:
-        """Read the regions once, as the button of the UI does, and say what was reached or what to change."""
+        """
+        Read the regions once, as the button of the UI does.
+
+        :returns: whether that works, and a sentence on what was reached or what to change.
+        """
         return self._connection.check()
 
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -126,3 +128,20 @@ def test_a_host_that_is_another_site_is_told_by_the_button(monkeypatch: pytest.M
     is_good, message = TogetherHook("gpus").test_connection()
     assert not is_good
     assert "check the connection's host" in message
+
+
+#: What Airflow asks of a hook; the rest are operations of ours.
+AIRFLOWS = {"get_conn", "get_ui_field_behaviour", "get_connection_form_widgets", "async_client", "asettings"}
+OPERATIONS = sorted(
+    name for name, value in vars(TogetherHook).items() if isinstance(value, FunctionType) and name[0] != "_"
+)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in AIRFLOWS])
+def test_an_operation_says_what_it_takes_returns_and_raises(name: str) -> None:
+    operation = getattr(TogetherHook, name)
+    text, signature = inspect.getdoc(operation) or "", inspect.signature(operation)
+    wanted = [f":param {parameter}:" for parameter in signature.parameters if parameter != "self"]
+    wanted += [":returns:"] if signature.return_annotation != "None" else []
+    wanted += [":raises "] if name != "test_connection" else []
+    assert [field for field in wanted if field not in text] == []
