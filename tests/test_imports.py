@@ -40,7 +40,7 @@ LIGHT = {
 #: What those may bring in addition that check their parameters.
 CHECKED = {"api.missing", "runtime.parameters"}
 #: What those may bring in addition that hand a wait over to the triggerer.
-WAITING = {*CHECKED, "links.gpu_cluster", "runtime.deferral", "runtime.failures", "waiting.verdict"}
+WAITING = {*CHECKED, "links.gpu_cluster", "runtime.deferral", "runtime.events", "runtime.failures", "waiting.verdict"}
 
 OPERATORS = {
     *LIGHT,
@@ -51,13 +51,14 @@ OPERATORS = {
     "operators.base",
     "operators.deletion",
     "operators.gpu_cluster",
+    "operators.owned_resource",
     "operators.waiting",
     "runtime.mapping",
 }
 SENSOR = {*LIGHT, *WAITING, "runtime.mapping", "sensors.gpu_cluster"}
 TRIGGER = {*LIGHT, *CHECKED, "runtime.ended_task", "triggers.gpu_cluster", "waiting.verdict"}
 #: What operators have in common that train on a cluster.
-TRAINING = {*LIGHT, *WAITING, "operators.base", "runtime.mapping"}
+TRAINING = {*LIGHT, *WAITING, "operators.base", "operators.owned_resource", "runtime.mapping"}
 JOB = {
     *TRAINING,
     "api.wording",

@@ -8,29 +8,16 @@ is rendered, always before a request is sent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.api.specs import ClusterSpec, ClusterUpdate, Spec
-from airflow_provider_together.exceptions import NotFoundError, SpecError, TogetherError
+from airflow_provider_together.exceptions import SpecError
 from airflow_provider_together.lifecycle import reservation
-from airflow_provider_together.operators.base import (
-    ADOPTED_KEY,
-    RESERVATION_KEY,
-    TaskKilledError,
-)
 from airflow_provider_together.operators.deletion import DeleteGPUClusterOperator
+from airflow_provider_together.operators.owned_resource import OwnedResourceOperator
 from airflow_provider_together.operators.waiting import ReadyWaitingOperator
-from airflow_provider_together.runtime.compat.task_state import goes_on_without
-from airflow_provider_together.runtime.compat.versions import (
-    AirflowException,
-    AirflowRuntimeError,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
 from airflow_provider_together.runtime.deferral import Outcome, look_of
 from airflow_provider_together.runtime.failures import task_failures
 from airflow_provider_together.runtime.parameters import (
@@ -42,21 +29,17 @@ from airflow_provider_together.runtime.parameters import (
     is_literal,
     one_of,
     optional,
-    read_or,
     seconds_of,
     truth_of,
 )
 from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from airflow.sdk import Context, XComArg
 
-    from airflow_provider_together.api.models import Cluster
     from airflow_provider_together.lifecycle.create import IfExists
-    from airflow_provider_together.lifecycle.owner import Creation
     from airflow_provider_together.lifecycle.reservation import Reservation
+    from airflow_provider_together.operators.gpu_cluster_task import CreateTask
 
 #: With one of these a cluster's end of life is not counted from now.
 _WITHOUT_END = ("cluster_name", "reservation_start_time")
@@ -64,7 +47,7 @@ _WITHOUT_END = ("cluster_name", "reservation_start_time")
 __all__ = ["CreateGPUClusterOperator", "DeleteGPUClusterOperator", "UpdateGPUClusterOperator"]
 
 
-class CreateGPUClusterOperator(ReadyWaitingOperator):
+class CreateGPUClusterOperator(ReadyWaitingOperator, OwnedResourceOperator):
     """
     Make a GPU cluster, or adopt the one that an earlier try of this task has made.
 
@@ -204,9 +187,6 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
         self.delete_reserved = delete_reserved
         self.sweep_expired = sweep_expired
         self.wait_for_completion = wait_for_completion
-        self._own: Cluster | None = None
-        self._paid: Reservation | None = None
-        self._ti: Any = None
         self.check_parameters()
 
     @classmethod
@@ -220,117 +200,11 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             )
         return problems + _lifetime_conflicts(given) + _paid_time_conflicts(given)
 
-    def execute(self, context: Context) -> str:
-        """Make or adopt the cluster; wait for it if asked to."""
-        self._ti = context["ti"]
-        with task_failures(), self.asking_airflow(is_asking=True):
-            self.check_rendered_parameters()  # all, before one that is read late finds a cluster already made
-            self._task.check_surroundings(self, self._ti)
-            try:
-                return self._create_and_wait(context)
-            except TaskKilledError:
-                self._give_back()  # unless on_kill has done it
-                raise
+    def begin(self, context: Context) -> CreateTask:
+        """See :meth:`~airflow_provider_together.operators.owned_resource.OwnedResourceOperator.begin`."""
+        from airflow_provider_together.operators.gpu_cluster_task import CreateTask  # noqa: PLC0415 - for a task only
 
-    def _create_and_wait(self, context: Context) -> str:
-        creation = self._create(context)
-        cluster_id = creation.cluster.cluster_id
-        if not truth_of("wait_for_completion", self.wait_for_completion):
-            return cluster_id
-        gives_back = self._deletes_on_failure and creation.is_ours
-        context["ti"].xcom_push(key="delete_on_failure", value=gives_back)
-        self.raise_if_killed()
-        if self.is_deferrable:
-            may_go = self._left_alive() is None
-            self.defer_until_ready(cluster_id, delete_on_kill=gives_back and may_go, paid=self._paid)
-        look = self.wait_here(cluster_id, paid=self._paid)
-        outcome = Outcome(cluster_id, look.verdict, look.word, look.error)
-        return self._conclude(context, outcome, gives_back=gives_back)
-
-    def execute_complete(self, context: Context, event: Any = None) -> str:
-        """Go on after the triggerer has waited."""
-        outcome = look_of(event)
-        with task_failures():
-            return self._conclude(context, outcome, gives_back=self._gives_back(context))
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Give the cluster back also when Airflow ends the wait without an event: its timeout, a broken trigger."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralTimeout, TaskDeferralError) as error:
-            cluster_id = self._own_xcom(context, "cluster_id")
-            if cluster_id and self._gives_back(context):
-                fate = self._clean_up_own(context, cluster_id)
-                message = f"Airflow has ended the wait for cluster {cluster_id}: {error}. {fate}"
-                raise AirflowException(message) from None
-            raise
-
-    def on_kill(self) -> None:
-        """
-        Ask for the deletion of the cluster, within the few seconds that Airflow grants.
-
-        It runs inside a signal handler, or after ``execute`` has timed out. Where a signal has struck while Airflow
-        was asked something, ``execute`` catches up as soon as the answer is there.
-        """
-        super().on_kill()
-        if not self._is_asking_airflow:
-            self._give_back()
-
-    def _give_back(self) -> None:
-        """Delete the cluster of a try that was killed, once, unless the task goes on without that try."""
-        cluster, self._own = self._own, None
-        if cluster is None or not self._deletes_on_failure:
-            return
-        try:
-            if left_alive := self._left_alive():
-                self.log.warning("Cluster %s: %s", cluster.cluster_id, left_alive)
-                return
-            if goes_on_without(self._ti):
-                self.log.info("Cluster %s is left alive: another try of this task works with it.", cluster.cluster_id)
-                return
-            self.running.delete_now(cluster.cluster_id)
-        except NotFoundError:
-            self.log.info("Cluster %s is not there any more.", cluster.cluster_id)
-        except (TogetherError, AirflowRuntimeError) as error:
-            # Raised from a signal handler it would strike the task at any line.
-            self.log.error("%s Cluster %s is still billed.", error, cluster.cluster_id)  # noqa: TRY400
-
-    @property
-    def _deletes_on_failure(self) -> bool:
-        return truth_of("delete_on_failure", self.delete_on_failure)
-
-    def _left_alive(self) -> str | None:
-        """Return a sentence on why no clean-up deletes the cluster, if it is a reservation."""
-        paid = self._paid
-        if (
-            paid is None
-            or not paid.is_paid(self.hook.client.now())
-            or truth_of("delete_reserved", self.delete_reserved)
-        ):
-            return None
-        return (
-            f"It is left alive: it is {paid}, and deleting it early is not refunded. A retry of this task adopts it. "
-            "To have it deleted all the same, give delete_reserved=True."
-        )
-
-    def _create(self, context: Context) -> Creation:
-        wanted = reservation.Reservation.asked_for(self.parameters(), now=self.hook.client.now())
-        creation: Creation = self._task.create(self, context, wanted)
-        if not creation.is_ours:
-            context["ti"].xcom_push(key=ADOPTED_KEY, value=creation.cluster.cluster_id)
-            self.publish(context, creation.cluster)
-            self._paid = reservation.reservation_of(creation.cluster, wanted)
-        if self._paid is not None:
-            self.log.info("Cluster %s is %s.", creation.cluster.cluster_id, self._paid)
-        self.raise_if_killed()
-        return creation
-
-    @property
-    def _task(self) -> ModuleType:
-        """What only a running task needs, see :mod:`~airflow_provider_together.operators.gpu_cluster_task`."""
-        from airflow_provider_together.operators import gpu_cluster_task  # noqa: PLC0415 - for a task only
-
-        return gpu_cluster_task
+        return CreateTask(self, context)
 
     def lifetime(self, wanted: Reservation | None) -> timedelta | None:
         """Return how long the cluster lives at the most, as the name that is made says; None without an end."""
@@ -355,60 +229,6 @@ class CreateGPUClusterOperator(ReadyWaitingOperator):
             "If it is forgotten, it is billed until the sweep sees that its DAG run is over."
         )
         return None
-
-    def own(self, cluster: Cluster) -> None:
-        """Take a cluster for the one that this try deletes when it is killed."""
-        self._own = cluster
-
-    def publish_own(self, context: Context, cluster: Cluster, paid: Reservation | None) -> None:
-        """
-        Publish the cluster that this task has made or found to be its own.
-
-        :param paid: the reservation that it is, by what is on record.
-        """
-        self._paid = paid
-        self.publish(context, cluster)
-        if paid is not None:
-            value = {"cluster_id": cluster.cluster_id, **asdict(paid)}
-            context["ti"].xcom_push(key=RESERVATION_KEY, value=value)
-
-    def _recall_reservation(self, context: Context) -> None:
-        """Recall in another process what was published of the reservation."""
-        if self._paid is None and (published := self._own_xcom(context, RESERVATION_KEY)):
-            told = {name: published[name] for name in ("billing_type", "starts", "ends")}
-            self._paid = reservation.Reservation(**told)
-
-    def _conclude(self, context: Context, outcome: Outcome, *, gives_back: bool) -> str:
-        if outcome.verdict is Verdict.READY:
-            return outcome.cluster_id
-        self._recall_reservation(context)
-        fate = self._left_alive() or "It is left alive, and is billed until it is deleted."
-        if gives_back:
-            fate = self._clean_up_own(context, outcome.cluster_id)
-        error = outcome.failure(fate=fate)
-        if outcome.verdict is Verdict.REFUSED:
-            raise error
-        # A retry makes a new cluster, so it may help even where this cluster is lost.
-        raise AirflowException(str(error)) from None
-
-    def _clean_up_own(self, context: Context, cluster_id: str) -> str:
-        self._recall_reservation(context)
-        if left_alive := self._left_alive():
-            return left_alive
-        if goes_on_without(context["ti"]):
-            return "It is left alive: another try of this task works with it."
-        poll_interval = read_or(seconds_of, "poll_interval", self.poll_interval, default=math.inf)
-        name = self._own_xcom(context, "cluster_name") or ""
-        fate = self.running.clean_up(cluster_id, cluster_name=name, poll_interval=poll_interval)
-        self._task.forget_cluster(context)
-        return fate
-
-    def _gives_back(self, context: Context) -> bool:
-        return bool(self._own_xcom(context, "delete_on_failure"))
-
-    def _own_xcom(self, context: Context, key: str) -> Any:
-        ti = context["ti"]
-        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
 
 
 class UpdateGPUClusterOperator(ReadyWaitingOperator):

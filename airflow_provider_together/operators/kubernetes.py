@@ -8,20 +8,12 @@ package. So it stands in a module of its own, which is imported when it is asked
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.jobs.kubernetes import spec as job_spec
-from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
-from airflow_provider_together.runtime.compat.versions import (
-    AirflowException,
-    AirflowTaskTimeout,
-    TaskDeferralError,
-    TaskDeferralTimeout,
-)
-from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.operators.owned_resource import OwnedResourceOperator
 from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
@@ -39,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GPUClusterJobOperator", "GPUClusterPodOperator"]
 
-#: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal. What is left of these
-#: is for the second attempt, outside of the handler.
-_KILL_TIMEOUT, _SECOND_KILL_TIMEOUT = 1.0, 10.0
 #: What a field of a job's spec is, which checks it.
 _FIELD = Kind(lambda name, value: job_spec.check({name: value}))
 
@@ -60,7 +49,7 @@ def _check_extra(operator: str) -> None:
     check_extra("kubernetes", package="kubernetes_asyncio", needed_by=operator)
 
 
-class GPUClusterJobOperator(TogetherOperator):
+class GPUClusterJobOperator(OwnedResourceOperator):
     """
     Train on the nodes of a GPU cluster, one rank on each, and return what rank 0 has left as the result.
 
@@ -106,7 +95,7 @@ class GPUClusterJobOperator(TogetherOperator):
     """
 
     template_fields: Sequence[str] = (
-        *TogetherOperator.template_fields,
+        *OwnedResourceOperator.template_fields,
         "cluster_id",
         "image",
         "command",
@@ -245,53 +234,10 @@ class GPUClusterJobOperator(TogetherOperator):
         self.get_logs = get_logs
         self.delete_on_finish = delete_on_finish
         self.deferrable = deferrable
-        self._task: JobTask | None = None
         self.check_parameters()
 
-    def execute(self, context: Context) -> Any:
-        """Start the job, or adopt the one of an earlier try, and wait for its end."""
-        began_at = time.time()
-        with task_failures(), self.asking_airflow(is_asking=True):
-            self.check_rendered_parameters()
-            self.publish_link(context, self.cluster_id)
-            task = self._begin(context)
-            try:
-                return task.train(began_at)
-            except (TaskKilledError, AirflowTaskTimeout):
-                task.delete_after_kill(_SECOND_KILL_TIMEOUT)  # unless on_kill has done it
-                raise
-
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
-        """Go on after the triggerer has waited."""
-        with task_failures():
-            return self._begin(context).complete(event)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Remove the job also when Airflow ends the wait without an event: its timeout, a broken trigger."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralTimeout, TaskDeferralError) as error:
-            with task_failures():
-                fate = self._begin(context).remove_known_job()
-            if not fate:
-                raise
-            message = f"Airflow has ended the wait for the job: {error}. {fate}"
-            raise AirflowException(message) from None
-
-    def on_kill(self) -> None:
-        """
-        Ask for the deletion of the job, within the few seconds that Airflow grants.
-
-        It runs inside a signal handler, or after ``execute`` has timed out. Where a signal has struck while Airflow
-        was asked something, ``execute`` catches up as soon as the answer is there.
-        """
-        super().on_kill()
-        if self._task is not None and not self._is_asking_airflow:
-            self._task.delete_after_kill(_KILL_TIMEOUT)
-
-    def _begin(self, context: Context) -> JobTask:
-        """Make what the running task does; only here is it imported, since DAG files import this module."""
+    def begin(self, context: Context) -> JobTask:
+        """See :meth:`~airflow_provider_together.operators.owned_resource.OwnedResourceOperator.begin`."""
         from airflow_provider_together.operators.kubernetes_job_task import JobTask  # noqa: PLC0415 - for a task only
 
-        self._task = JobTask(self, context)
-        return self._task
+        return JobTask(self, context)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -56,6 +57,7 @@ from airflow_provider_together.jobs.result import parse_result
 from airflow_provider_together.runtime.compat.task_state import goes_on_without
 from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowRuntimeError
 from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
+from airflow_provider_together.runtime.events import read_event, text
 from airflow_provider_together.runtime.kubernetes_driver import KubernetesDriver
 from airflow_provider_together.runtime.log_follower import LogFollower
 from airflow_provider_together.runtime.memory import deployed_owner_of
@@ -74,26 +76,31 @@ T = TypeVar("T")
 
 #: Seconds that the log of rank 0 gets to come to its end, once the job has; and where rank 0 has not ended itself.
 _LAST_LINES_SECONDS, _NO_END_SECONDS = 10.0, 0.5
+#: Seconds of a request made inside a signal handler: Airflow kills for good 5 s after the signal. What is left of these
+#: is for the second attempt, outside of the handler.
+_KILL_TIMEOUT, _SECOND_KILL_TIMEOUT = 1.0, 10.0
 #: XCom key of what a later part of the task must know of its job.
 _JOB_KEY = "job"
 
 
 class JobTask:
     """
-    One part of a task's life in a worker: from ``execute`` to its end or the deferral, or from that to the end.
+    What :class:`~airflow_provider_together.operators.owned_resource.OwnedResourceOperator` needs for a job.
 
     :param operator: with its parameters rendered.
     :param context: of the task that runs.
     """
+
+    what = "the job"
 
     def __init__(self, operator: GPUClusterJobOperator, context: Context) -> None:
         self._operator = operator
         self._ti: Any = context["ti"]
         self._context = context
         self._log = operator.log
-        self._is_deleted_after_kill = False
-        #: The job, as soon as there may be one.
-        self.spec: JobSpec | None = None
+        self._began_at = time.time()
+        #: The job that a kill has to delete, as soon as there may be one; the labels prove that it is this task's.
+        self._own: JobSpec | None = None
 
     @cached_property
     def driver(self) -> KubernetesDriver:
@@ -101,15 +108,17 @@ class JobTask:
         operator = self._operator
         return KubernetesDriver(GPUClusterKubernetesHook(operator.cluster_id, operator.together_conn_id, repeats=False))
 
-    def train(self, began_at: float) -> Any:
-        """
-        Start the job, or adopt the one of an earlier try, and wait for its end, unless the triggerer does.
+    @property
+    def owns(self) -> bool:
+        """Whether there may be a job that a kill has to delete."""
+        return self._own is not None
 
-        :param began_at: when the task began, in epoch seconds.
-        """
+    def start(self) -> Any:
+        """Start the job, or adopt the one of an earlier try, and wait for its end, unless the triggerer does."""
         operator = self._operator
+        operator.publish_link(self._context, operator.cluster_id)
         cluster, start_timeout = self._cluster(), seconds_of("start_timeout", operator.start_timeout)
-        self.spec = spec = self._spec_for(cluster)
+        self._own = spec = self._spec_for(cluster)
         self.driver.connect()  # before a signal may need it
         if operator.shared_volume is not None:
             size = size_of_volume(cluster, operator.shared_volume)
@@ -122,35 +131,31 @@ class JobTask:
         end_by = None if spec.timeout is None else started.asked_at + spec.timeout
         terms = Terms(started.asked_at + start_timeout, end_by)
         if default_deferrable(operator.deferrable):
-            self._defer(started, terms, began_at)
+            self._defer(started, terms)
         state = self._wait_here(started, terms)
         return self._conclude(started.namespace, started.name, started.uid, state)
 
-    def complete(self, event: Any) -> Any:
+    def conclude(self, event: Any) -> Any:
         """Go on after the triggerer has waited."""
         state, uid = self._state_of(event)
         return self._conclude(event["namespace"], event["job_name"], uid, self._seen_anew(event, state))
 
-    def remove_known_job(self) -> str:
+    def release_known(self) -> str:
         """Remove the job that an earlier part of the task has made; return what became of it, if there is one."""
         job = self._ti.xcom_pull(task_ids=self._ti.task_id, key=_JOB_KEY, map_indexes=self._ti.map_index)
         return self._remove(job["namespace"], job["name"], job["uid"]) if job else ""
 
-    def delete_after_kill(self, timeout: float) -> None:
-        """
-        Delete the job of a try that was killed, unless the task goes on without that try.
-
-        :param timeout: seconds of each request.
-        """
-        spec = self.spec
-        if spec is None or self._is_deleted_after_kill:
+    def release_killed(self, *, is_urgent: bool) -> None:
+        """Delete the job of a try that was killed, unless the task goes on without that try."""
+        spec = self._own
+        if spec is None:
             return
         try:
             if goes_on_without(self._ti):
                 self._log.info("Job %s is left alive: another try of this task works with it.", spec.name)
-            elif not self._delete_now(spec, timeout):
+            elif not self._delete_now(spec, _KILL_TIMEOUT if is_urgent else _SECOND_KILL_TIMEOUT):
                 return  # it may still be made by the request that was interrupted
-            self._is_deleted_after_kill = True
+            self._own = None
         except (TogetherError, AirflowRuntimeError) as error:
             # Raised from a signal handler it would strike the task at any line.
             self._log.error("%s Job %s may still run.", error, spec.name)
@@ -199,10 +204,10 @@ class JobTask:
             pod_template=dict(operator.pod_template or {}),
         )
 
-    def _defer(self, started: Started, terms: Terms, began_at: float) -> None:
+    def _defer(self, started: Started, terms: Terms) -> None:
         operator = self._operator
         now, end_by, timeout = self.driver.now(), None, None
-        limit = effective_timeout(operator, math.inf if terms.end_by is None else terms.end_by - now, began_at)
+        limit = effective_timeout(operator, math.inf if terms.end_by is None else terms.end_by - now, self._began_at)
         if limit < math.inf:
             end_by, timeout = now + limit, timedelta(seconds=max(limit, 0.0) + DEFERRAL_MARGIN)
         trigger = GPUClusterJobTrigger(
@@ -258,20 +263,20 @@ class JobTask:
 
     def _state_of(self, event: Any) -> tuple[JobState, str]:
         """Read the trigger's event."""
-        try:
-            verdict, word, rank, uid = JobVerdict(event["verdict"]), event["word"], event["rank"], event["job_uid"]
-            culprit = None
-            if rank is not None:
-                culprit = Rank(rank, RankPhase.FAILED, diagnosis=Diagnosis(Word(word)))
-            known = (event["cluster_id"], event["namespace"], event["job_name"])
-            state = JobState(verdict, reason=event["status"] or word, culprit=culprit)
-        except (TypeError, KeyError, ValueError):
-            message = f"the trigger's event is not what this operator understands: {event!r}"
-            raise ValueError(message) from None
-        if known[0] != self._operator.cluster_id:
-            message = f"the trigger's event is about cluster {known[0]!r}, not {self._operator.cluster_id!r}"
-            raise ValueError(message)
-        return state, uid
+        fields = {
+            "namespace": text,
+            "job_name": text,
+            "job_uid": text,
+            "verdict": JobVerdict,
+            "word": lambda word: Word(word) if word else None,
+            "rank": lambda rank: None if rank is None else int(rank),
+            "status": text,
+        }
+        told = read_event(event, fields, cluster_id=self._operator.cluster_id)
+        word, rank = told["word"], told["rank"]
+        culprit = None if rank is None else Rank(rank, RankPhase.FAILED, diagnosis=Diagnosis(word))
+        reason = told["status"] or ("" if word is None else word.value)
+        return JobState(told["verdict"], reason=reason, culprit=culprit), told["job_uid"]
 
     def _seen_anew(self, event: Mapping[str, Any], told: JobState) -> JobState:
         """Look once more for what an event does not hold: the result, or how a rank's log ends."""
@@ -299,7 +304,9 @@ class JobTask:
             store_return_value(self._operator, self._ti, result, job=f"Job {name}", remedy=remedy)
             if is_cut(state):
                 self._log.warning("The result of rank 0 may be cut off: Kubernetes keeps 4096 bytes of it.")
-            self._log.info("Job %s has succeeded. %s", name, self._finish(namespace, name, uid))
+            fate = self._finish(namespace, name, uid)
+            self._own = None
+            self._log.info("Job %s has succeeded. %s", name, fate)
             return result
         tail = self._tail(namespace, state)
         fate = ""
@@ -307,6 +314,7 @@ class JobTask:
             fate = self._finish(namespace, name, uid)
         elif state.verdict not in {JobVerdict.GONE, JobVerdict.CLUSTER_GONE}:
             fate = self._remove(namespace, name, uid)
+        self._own = None
         message = "\n".join(part for part in (f"{failure_sentence(name, state)} {fate}".strip(), tail) if part)
         kinds: dict[JobVerdict, type[TogetherError]] = {
             JobVerdict.CLUSTER_GONE: ClusterGoneError,

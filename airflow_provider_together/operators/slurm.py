@@ -12,8 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from airflow_provider_together.jobs.slurm import options as slurm_options
-from airflow_provider_together.operators.base import TogetherOperator
-from airflow_provider_together.runtime.compat.versions import TaskDeferralError, TaskDeferralTimeout
+from airflow_provider_together.operators.owned_resource import OwnedResourceOperator
 from airflow_provider_together.runtime.parameters import (
     DURATION,
     FLAG,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from airflow_provider_together.operators.slurm_task import SlurmTask
 
 
-class GPUClusterSlurmOperator(TogetherOperator):
+class GPUClusterSlurmOperator(OwnedResourceOperator):
     """
     Run a batch job on the Slurm of a GPU cluster.
 
@@ -80,7 +79,7 @@ class GPUClusterSlurmOperator(TogetherOperator):
     """
 
     template_fields: Sequence[str] = (
-        *TogetherOperator.template_fields,
+        *OwnedResourceOperator.template_fields,
         "cluster_id",
         "region",
         "ssh_conn_id",
@@ -178,7 +177,6 @@ class GPUClusterSlurmOperator(TogetherOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
-        self._task: SlurmTask | None = None
         self.check_parameters()
 
     @classmethod
@@ -194,33 +192,8 @@ class GPUClusterSlurmOperator(TogetherOperator):
             problems += slurm_options.export_conflicts(env, slurm_options.option_words(options))
         return problems
 
-    def execute(self, context: Context) -> Any:
-        """Submit the job, or go on with the one that is there, and wait for its end."""
-        return self._begin(context).execute()
-
-    def execute_complete(self, context: Context, event: Any = None) -> Any:
-        """Go on after the triggerer has waited."""
-        return self._begin(context).complete(event)
-
-    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Cancel the job also when Airflow ends the wait without an event: its timeout, a broken trigger."""
-        try:
-            return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralTimeout, TaskDeferralError) as error:
-            self._begin(context).fail_without_event(error)
-
-    def on_kill(self) -> None:
-        """
-        Cancel the job, within the few seconds that Airflow grants.
-
-        It runs inside a signal handler, or after ``execute`` has timed out.
-        """
-        super().on_kill()
-        if self._task is not None:
-            self._task.on_kill()
-
-    def _begin(self, context: Context) -> SlurmTask:
+    def begin(self, context: Context) -> SlurmTask:
+        """See :meth:`~airflow_provider_together.operators.owned_resource.OwnedResourceOperator.begin`."""
         from airflow_provider_together.operators.slurm_task import SlurmTask  # noqa: PLC0415 - asyncssh, for tasks only
 
-        self._task = SlurmTask(self, context)
-        return self._task
+        return SlurmTask(self, context)

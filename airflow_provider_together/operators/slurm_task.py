@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,17 +23,15 @@ from airflow_provider_together.jobs.slurm import job as slurm
 from airflow_provider_together.jobs.slurm import options as slurm_options
 from airflow_provider_together.jobs.slurm.job import Ending, SlurmJob
 from airflow_provider_together.jobs.slurm.programs import Submission
-from airflow_provider_together.operators.base import TaskKilledError
 from airflow_provider_together.runtime.background import BackgroundLoop
 from airflow_provider_together.runtime.compat.storage import state_store
 from airflow_provider_together.runtime.compat.task_state import goes_on_without
 from airflow_provider_together.runtime.compat.versions import AirflowException, AirflowRuntimeError, get_connection
 from airflow_provider_together.runtime.deferral import DEFERRAL_MARGIN, effective_timeout
-from airflow_provider_together.runtime.failures import task_failures
+from airflow_provider_together.runtime.events import read_event, text
 from airflow_provider_together.runtime.login_host import ACCEPT_NEW, Address, address_at, connection_of
-from airflow_provider_together.runtime.memory import owner_of
+from airflow_provider_together.runtime.memory import deployment_for, owner_of
 from airflow_provider_together.runtime.parameters import default_deferrable, seconds_of, truth_of
-from airflow_provider_together.runtime.registry import deployment_of
 from airflow_provider_together.runtime.return_value import store_return_value
 from airflow_provider_together.triggers.slurm import GPUClusterSlurmTrigger
 
@@ -58,11 +56,13 @@ _JOB = "together_slurm_job"
 
 class SlurmTask:
     """
-    One part of a task's life in a worker: from ``execute`` to its end or the deferral, or from that to the end.
+    What :class:`~airflow_provider_together.operators.owned_resource.OwnedResourceOperator` needs for a batch job.
 
     :param operator: with its parameters rendered.
     :param context: of the task that runs.
     """
+
+    what = "the job"
 
     def __init__(self, operator: GPUClusterSlurmOperator, context: Context) -> None:
         self._operator = operator
@@ -72,77 +72,39 @@ class SlurmTask:
         #: What to cancel if this try is killed: where, which job, and the latest attempt whose end was told.
         self._own: tuple[Address, SlurmJob, int] | None = None
         self._background: BackgroundLoop | None = None
-        #: Whether a signal would strike while Airflow is asked something, so that its handler must not ask as well.
-        self._is_asking_airflow = False
 
-    def execute(self) -> Any:
+    @property
+    def owns(self) -> bool:
+        """Whether there may be a job that a kill has to cancel."""
+        return self._own is not None
+
+    def start(self) -> Any:
         """Submit the job, or go on with the one that is there, and wait for its end, unless the triggerer does."""
         operator, started = self._operator, time.time()
-        with task_failures(), self._asking_airflow(is_asking=True):
-            operator.check_rendered_parameters()
-            what = self._submission()
-            operator.publish_link(self._context, operator.cluster_id)
-            with self._cancelling_if_killed(), self._at_login_host() as hook:
-                job = self._submit(hook, what, started=started)
-                if default_deferrable(operator.deferrable):
-                    self._defer(hook.address, job, started=started)
-                return self._conclude(hook, job, self._watch(hook, job))
+        what = self._submission()
+        operator.publish_link(self._context, operator.cluster_id)
+        with self._at_login_host() as hook:
+            job = self._submit(hook, what, started=started)
+            if default_deferrable(operator.deferrable):
+                self._defer(hook.address, job, started=started)
+            return self._conclude(hook, job, self._watch(hook, job))
 
-    def complete(self, event: Any) -> Any:
+    def conclude(self, event: Any) -> Any:
         """Go on after the triggerer has waited."""
-        with task_failures(), self._asking_airflow(is_asking=True):
-            job, ending = self._read(event)
-            if ending.state == slurm.CLUSTER_GONE:
-                self._remember(job, is_concluded=True)
-                raise AirflowException(ending.sentence(job.job_id))
-            with self._cancelling_if_killed(), self._at_login_host() as hook:
-                self._own = hook.address, job, 0
-                return self._conclude(hook, job, ending)
+        job, ending = self._read(event)
+        if ending.state == slurm.CLUSTER_GONE:
+            self._remember(job, is_concluded=True)
+            raise AirflowException(ending.sentence(job.job_id))
+        with self._at_login_host() as hook:
+            self._own = hook.address, job, 0
+            return self._conclude(hook, job, ending)
 
-    def fail_without_event(self, error: Exception) -> NoReturn:
-        """Cancel the job when Airflow has ended the wait without an event, and say what became of it."""
-        with task_failures(), self._asking_airflow(is_asking=True), self._cancelling_if_killed():
-            with self._at_login_host() as hook:
-                fate = self._cancel_latest(hook)
-            message = f"Airflow has ended the wait for the job: {error}. {fate}"
-            raise AirflowException(message) from None
+    def release_known(self) -> str:
+        """Cancel the job of this task; return what became of it."""
+        with self._at_login_host() as hook:
+            return self._cancel_latest(hook)
 
-    def on_kill(self) -> None:
-        """
-        Cancel the job, within the few seconds that Airflow grants.
-
-        Where a signal has struck while Airflow was asked something, the interrupted method catches up as soon as the
-        answer is there.
-        """
-        if not self._is_asking_airflow:
-            self._give_up()
-
-    @contextmanager
-    def _asking_airflow(self, *, is_asking: bool) -> Iterator[None]:
-        before, self._is_asking_airflow = self._is_asking_airflow, is_asking
-        try:
-            yield
-        finally:
-            self._is_asking_airflow = before
-
-    @contextmanager
-    def _cancelling_if_killed(self) -> Iterator[None]:
-        """
-        Catch up on a kill whose signal struck while Airflow was asked something, also on the way to a deferral.
-
-        :raises TaskKilledError: if there was one, and the job's end was not told yet.
-        """
-        try:
-            yield
-        finally:
-            if self._own is not None:
-                try:
-                    self._operator.raise_if_killed()
-                except TaskKilledError:
-                    self._give_up()
-                    raise
-
-    def _give_up(self) -> None:
+    def release_killed(self, *, is_urgent: bool) -> None:  # noqa: ARG002 - it takes a few seconds at the most anyway
         """Cancel the job of a try that was killed, once, unless the task goes on without that try."""
         own, self._own = self._own, None
         if own is None:
@@ -305,13 +267,16 @@ class SlurmTask:
 
         :raises ValueError: if it is no event of ours.
         """
-        try:
-            job = SlurmJob(self._recall()[0], event["attempt"], event["job_id"])
-            ending = Ending(event["state"], exit_code=event["exit_code"], reason=event["reason"])
-        except (TypeError, KeyError):
-            message = f"the trigger's event is not what this operator understands: {event!r}"
-            raise ValueError(message) from None
-        return job, ending
+        fields: Mapping[str, Callable[[Any], Any]] = {
+            "job_id": text,
+            "attempt": int,
+            "state": text,
+            "exit_code": lambda code: None if code is None else int(code),
+            "reason": text,
+        }
+        told = read_event(event, fields, cluster_id=self._operator.cluster_id)
+        job = SlurmJob(self._recall()[0], told["attempt"], told["job_id"])
+        return job, Ending(told["state"], exit_code=told["exit_code"], reason=told["reason"])
 
     def _conclude(self, hook: SlurmHook, job: SlurmJob, ending: Ending) -> Any:
         """
@@ -364,8 +329,7 @@ class SlurmTask:
     def _recall(self) -> tuple[str, int]:
         """Return what stands for this task instance, and its latest attempt whose end was told."""
         operator, saved = self._operator, self._saved()
-        anchor = str(getattr(self._ti, "dag_version_id", None) or "")
-        deployment = saved.get("deployment") or deployment_of(operator.hook.settings, anchor=anchor)
+        deployment = saved.get("deployment") or deployment_for(self._context, operator.hook.settings)
         if not saved:
             state_store(self._context).set(_JOB, {"deployment": deployment})
         digest = slurm.job_digest(operator.cluster_id, deployment, owner_of(self._context).digest)
@@ -397,7 +361,7 @@ class SlurmTask:
             message = "there is no event loop"
             raise RuntimeError(message)
         future = self._background.start(coroutine)
-        with self._asking_airflow(is_asking=False):
+        with self._operator.asking_airflow(is_asking=False):
             try:
                 while not wait([future], timeout=_NAP).done:
                     self._operator.raise_if_killed()

@@ -11,6 +11,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from airflow_provider_together.runtime.events import read_event, text
 from airflow_provider_together.waiting.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -87,17 +88,10 @@ class Outcome(NamedTuple):
 
 def look_of(event: Any, *, cluster_id: str | None = None) -> Outcome:
     """
-    Read the trigger's event; one of a trigger of an earlier version has no ``error``.
+    Read the event of a trigger that waited for a cluster.
 
     :param cluster_id: the cluster that the task waits for, if it knows.
     :raises ValueError: if it is no event of ours, or of another cluster.
     """
-    try:
-        outcome = Outcome(event["cluster_id"], Verdict(event["verdict"]), event["status"], event.get("error", ""))
-    except (TypeError, KeyError, ValueError, AttributeError):
-        message = f"the trigger's event is not what this operator understands: {event!r}"
-        raise ValueError(message) from None
-    if cluster_id is not None and outcome.cluster_id != cluster_id:
-        message = f"the trigger's event is about cluster {outcome.cluster_id!r}, not {cluster_id!r}"
-        raise ValueError(message)
-    return outcome
+    fields = {"cluster_id": text, "verdict": Verdict, "status": text, "error": text}
+    return Outcome(**read_event(event, fields, defaults={"error": ""}, cluster_id=cluster_id))

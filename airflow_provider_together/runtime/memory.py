@@ -41,8 +41,13 @@ def owner_of(context: Context, *, deployment: str = "") -> Owner:
 
 def deployed_owner_of(context: Context, settings: Settings) -> Owner:
     """Return the running task instance as an owner in its deployment, which is made up if there is none yet."""
-    anchor = str(getattr(context["ti"], "dag_version_id", None) or "")
-    return owner_of(context, deployment=deployment_of(settings, anchor=anchor))
+    return owner_of(context, deployment=deployment_for(context, settings))
+
+
+def deployment_for(context: Context, settings: Settings) -> str:
+    """Return the deployment of the running task; if there is none yet, one is made up and stored."""
+    # The version of the DAG is a random id that this Airflow has given, the same for all tries of a task.
+    return deployment_of(settings, anchor=str(getattr(context["ti"], "dag_version_id", None) or ""))
 
 
 def forget_cluster(context: Context) -> None:
@@ -85,13 +90,13 @@ class OwnerMemory:
         :param delete_reserved: whether the user said that a reservation may be deleted early.
         :param now: tells the time, in epoch seconds.
         """
-        ti, entries, is_retry = context["ti"], registry(), context["ti"].try_number > 1
+        entries, is_retry = registry(), context["ti"].try_number > 1
         store = state_store(context) if has_state_store(context) else None
         saved = None
         if store is None and is_retry:
             saved = entries.entry(owner_of(context).digest)
         known = store.get(_OWNER) if store is not None else saved and saved.deployment
-        deployment = known or deployment_of(settings, anchor=str(getattr(ti, "dag_version_id", None) or ""))
+        deployment = known or deployment_for(context, settings)
         if store is not None:
             store.set(_OWNER, deployment)
         owner = owner_of(context, deployment=deployment)

@@ -39,9 +39,10 @@ _CANCEL_SECONDS = 1800.0
 
 class GPUClusterSlurmTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
     """
-    Waits for one job and fires exactly one event: ``{"job_id", "attempt", "state", "exit_code", "reason"}``.
+    Waits for one job and fires exactly one event.
 
-    ``state`` is Slurm's final state, or one of the words of ours beside them.
+    It is ``{"cluster_id", "job_id", "attempt", "state", "exit_code", "reason"}``. ``state`` is Slurm's final state, or
+    one of the words of ours beside them.
 
     :param cluster_id: id of the cluster at Together.
     :param address: the login host, see :class:`~airflow_provider_together.runtime.login_host.Address`.
@@ -126,7 +127,7 @@ class GPUClusterSlurmTrigger(CheckedParameters, ToldWhenKilled, BaseTrigger):
                 is_gone=lambda: is_cluster_gone(self.cluster_id, together),
             )
         self._has_fired = True
-        yield TriggerEvent(event_of(self._job, ending))  # type: ignore[no-untyped-call]
+        yield TriggerEvent({"cluster_id": self.cluster_id, **event_of(self._job, ending)})  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """Cancel the job if a user has ended the task (Airflow 3.3 and later)."""

@@ -934,16 +934,16 @@ SAFEGUARDS = [
     # --- money already paid ---
     Safeguard(
         "a failed wait leaves a reservation alive",
-        "operators/gpu_cluster.py",
+        "operators/gpu_cluster_task.py",
         "        if left_alive := self._left_alive():\n            return left_alive\n",
         "",
         (RESERVATIONS,),
     ),
     Safeguard(
         "a kill leaves a reservation alive",
-        "operators/gpu_cluster.py",
-        "            if left_alive := self._left_alive():\n                self.log.warning(",
-        "            if (left_alive := self._left_alive()) and not self.task_id:\n                self.log.warning(",
+        "operators/gpu_cluster_task.py",
+        "if left_alive := self._left_alive():\n                self._log.warning(",
+        "if (left_alive := self._left_alive()) and not self.what:\n                self._log.warning(",
         (RESERVATIONS,),
     ),
     Safeguard(

@@ -251,7 +251,7 @@ class FailingCreate(CreateGPUClusterOperator):
     """Stands for a worker that dies after the request, in its first try."""
 
     def execute(self, context: Any) -> str:
-        cluster_id = super().execute(context)
+        cluster_id: str = super().execute(context)
         if context["ti"].try_number == 1:
             message = "the worker died"
             raise RuntimeError(message)

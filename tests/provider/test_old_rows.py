@@ -12,6 +12,7 @@ import json
 import pytest
 
 from airflow_provider_together.runtime.deferral import Outcome, look_of
+from airflow_provider_together.runtime.events import read_event, text
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
 from airflow_provider_together.triggers.kubernetes import GPUClusterJobTrigger
 from airflow_provider_together.triggers.slurm import GPUClusterSlurmTrigger
@@ -59,6 +60,17 @@ def test_a_trigger_is_made_again_from_the_row_of_an_earlier_version(path: str) -
 )
 def test_an_event_of_an_earlier_version_is_understood(event: str, outcome: Outcome) -> None:
     assert look_of(json.loads(event), cluster_id="c-1") == outcome
+
+
+def test_an_event_of_a_batch_job_that_names_no_cluster_is_understood() -> None:
+    event = json.loads('{"job_id": "17", "attempt": 1, "state": "COMPLETED", "exit_code": 0, "reason": ""}')
+    assert read_event(event, {"job_id": text, "attempt": int}, cluster_id="c-1") == {"job_id": "17", "attempt": 1}
+
+
+@pytest.mark.parametrize("event", [None, "ready", {}, {"job_id": 17}, {"job_id": "17", "cluster_id": "c-2"}])
+def test_an_event_of_somebody_else_is_refused(event: object) -> None:
+    with pytest.raises(ValueError, match="the trigger's event is"):
+        read_event(event, {"job_id": text}, cluster_id="c-1")
 
 
 def test_the_words_of_a_verdict_stay_since_events_hold_them() -> None:

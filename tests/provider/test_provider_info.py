@@ -41,7 +41,7 @@ def test_every_module_that_it_names_exists() -> None:
 
 
 #: Modules beside the public ones; what a running task does stands in those called ``*_task``.
-HELPERS = ("base", "deletion", "gpu_cluster_watch", "kubernetes_pod", "surroundings", "waiting")
+HELPERS = ("base", "deletion", "gpu_cluster_watch", "kubernetes_pod", "owned_resource", "surroundings", "waiting")
 
 
 def test_every_public_module_of_those_kinds_is_named() -> None:

@@ -522,11 +522,11 @@ class TestKilled:
                 message = "the worker died"
                 raise RuntimeError(message)
 
-            def execute(self) -> Any:
+            def start(self) -> Any:
                 with pytest.raises(RuntimeError, match="the worker died"):
-                    super().execute()
+                    super().start()
                 self._own = None
-                return super().execute()
+                return super().start()
 
         let_tasks_be(monkeypatch, Second)
         before = len(site.jobs())

@@ -74,6 +74,7 @@ def test_it_fires_once_with_ids_and_words_only(job_that: Callable[[str], SlurmJo
     job = job_that("exit 3")
     (event,) = run(events_of(trigger_of(job, address)))
     assert event == {
+        "cluster_id": "c-1",
         "job_id": job.job_id,
         "attempt": 1,
         "state": "FAILED",

@@ -680,7 +680,7 @@ def test_a_kill_leaves_the_job_of_somebody_else_alone(cluster_id: str, kubernete
     run_job(cluster_id, "print(1)", job_name="nightly", delete_on_finish=False, num_nodes=1)
     operator = job(cluster_id, ENDLESS, job_name="nightly")
     with DAG("other", schedule=None) as dag:
-        Killed(task_id="train", inner=operator, when=lambda: getattr(operator._task, "spec", None) is not None)  # noqa: SLF001
+        Killed(task_id="train", inner=operator, when=lambda: operator._owner is not None and operator._owner.owns)  # noqa: SLF001
     assert run_dag(dag).state == "failed"
     assert [one.name for one in kubernetes.jobs()] == ["nightly"]
 
