@@ -24,6 +24,7 @@ from typing import Any
 
 from tenacity import RetryCallState, retry_if_exception, stop_after_attempt
 
+from airflow_provider_together.api.backoff import doubled
 from airflow_provider_together.api.call import Call
 from airflow_provider_together.exceptions import (
     AnswerLostError,
@@ -57,7 +58,7 @@ def wait_seconds(attempt: int, error: BaseException | None, *, jitter: Callable[
     :param jitter: a number from 0 to 1; half of the exponential delay is left to chance, so that many
         clients do not come back at the same moment.
     """
-    ceiling = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempt - 1, 16))
+    ceiling = doubled(FIRST_WAIT, attempt=attempt, longest=LONGEST_WAIT)
     delay = ceiling / 2 + ceiling / 2 * jitter()
     asked = getattr(error, "retry_after", None)
     return delay if asked is None else max(min(asked, LONGEST_RETRY_AFTER), delay)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from airflow_provider_together.api.backoff import doubled
 from airflow_provider_together.api.call import Flow, Note, Pause
 from airflow_provider_together.api.models import Cluster, Listing
 from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
@@ -79,10 +80,8 @@ def look_longer(look: Callable[[], Flow[T | None]], seconds: float) -> Flow[T | 
 def looks(seconds: float) -> list[float]:
     """Return the pauses between looks, in seconds, that add up to the given time."""
     pauses: list[float] = []
-    pause = _FIRST_LOOK
-    while sum(pauses) < seconds:
-        pauses.append(min(pause, LONGEST_LOOK, seconds - sum(pauses)))
-        pause *= 2
+    while (left := seconds - sum(pauses)) > 0:
+        pauses.append(min(doubled(_FIRST_LOOK, attempt=len(pauses) + 1, longest=LONGEST_LOOK), left))
     return pauses
 
 

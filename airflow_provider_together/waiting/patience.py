@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_provider_together.api.backoff import doubled
 from airflow_provider_together.api.models import Cluster, Sight
 from airflow_provider_together.api.wording import duration
 from airflow_provider_together.exceptions import NotFoundError, PermanentError, TogetherError, is_refusal
@@ -218,5 +219,5 @@ def back_off(error: TogetherError, *, failures: int, poll_interval: float) -> fl
     :param failures: how often it has failed in a row.
     :param poll_interval: seconds between two looks when it does not.
     """
-    delay = min(poll_interval * 2.0 ** min(failures - 1, 16), max(LONGEST_BACK_OFF, poll_interval))
+    delay = doubled(poll_interval, attempt=failures, longest=max(LONGEST_BACK_OFF, poll_interval))
     return max(delay, min(getattr(error, "retry_after", None) or 0.0, LONGEST_ASKED))

@@ -108,8 +108,8 @@ SAFEGUARDS = [
     Safeguard(
         "after an unknown outcome it is looked for as long as a list may lag",
         "lifecycle/looking.py",
-        "    while sum(pauses) < seconds:\n",
-        "    while not pauses:\n",
+        "while (left := seconds - sum(pauses)) > 0:\n",
+        "while (left := seconds - sum(pauses)) > 0 and not pauses:\n",
         (CREATE, KNOWN),
     ),
     Safeguard(

@@ -8,10 +8,12 @@ connection by ssh belongs to an event loop.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, TypeVar
 
+from airflow_provider_together.api.backoff import doubled
 from airflow_provider_together.api.call import Alert, Note, Pause, Step
 from airflow_provider_together.exceptions import (
     ConfigurationError,
@@ -58,10 +60,7 @@ SlurmFlow: TypeAlias = "Generator[SlurmStep, Any, T]"
 
 def _pauses() -> Iterator[float]:
     """Return the seconds between attempts, one after the other: doubling up to the longest."""
-    pause = 1.0
-    while True:
-        yield pause
-        pause = min(2 * pause, _LONGEST_PAUSE)
+    return (doubled(1.0, attempt=attempt, longest=_LONGEST_PAUSE) for attempt in itertools.count(1))
 
 
 @dataclass(frozen=True, slots=True)
