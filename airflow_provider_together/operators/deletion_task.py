@@ -296,15 +296,7 @@ class DeletionTask:
         wait = GoneWait(cluster.cluster_id, started=now, deadline=now + timeout, poll_interval=poll_interval)
         look = self._operator.running.run_flow(request_deletion(dialect, wait))
         if look is None and may_defer and wait.is_accepted:
-            defer(
-                self._operator,
-                cluster.cluster_id,
-                self._operator.together_conn_id,
-                poll_interval,
-                started=now,
-                timeout=timeout,
-                wait_for="gone",
-            )
+            defer(self._operator, wait, self._operator.together_conn_id)
         if look is None:
             look = self._operator.running.run_flow(prove_gone(dialect, wait))
         outcome = Outcome(cluster.cluster_id, look.verdict, look.word, look.error)

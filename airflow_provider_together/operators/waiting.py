@@ -100,18 +100,7 @@ class ReadyWaitingOperator(TogetherOperator):
     ) -> NoReturn:
         """Wait in the triggerer, as :meth:`wait_here` does; ``execute_complete`` goes on."""
         wait = self._wait(cluster_id, num_gpus, paid)
-        defer(
-            self,
-            cluster_id,
-            self.together_conn_id,
-            wait.poll_interval,
-            started=wait.started,
-            timeout=_begin(wait.started, paid) - wait.started + seconds_of("timeout", self.timeout),
-            on_degraded=self.on_degraded,
-            on_paused=self.on_paused,
-            num_gpus=num_gpus,
-            delete_on_kill=delete_on_kill,
-        )
+        defer(self, wait, self.together_conn_id, delete_on_kill=delete_on_kill)
 
     def _wait(self, cluster_id: str, num_gpus: int | None, paid: Reservation | None) -> ReadyWait:
         """Begin a wait, with what the parameters were rendered to."""

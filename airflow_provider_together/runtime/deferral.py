@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
 
     from airflow_provider_together.exceptions import TogetherError
+    from airflow_provider_together.waiting.gone import GoneWait
+    from airflow_provider_together.waiting.ready import ReadyWait
 
 
 #: How much longer Airflow's own deferral timeout is than the deadline in the trigger, in seconds. It is the
@@ -25,31 +27,21 @@ if TYPE_CHECKING:
 DEFERRAL_MARGIN = 120.0
 
 
-def defer(  # noqa: PLR0913 - the wait, and who waits
-    operator: BaseOperator,
-    cluster_id: str,
-    together_conn_id: str,
-    poll_interval: float,
-    *,
-    started: float,
-    timeout: float,
-    **settings: Any,
+def defer(
+    operator: BaseOperator, wait: ReadyWait | GoneWait, together_conn_id: str, *, delete_on_kill: bool = False
 ) -> NoReturn:
     """
-    Wait in the triggerer; the operator's ``execute_complete`` goes on.
+    Go on with a wait in the triggerer; the operator's ``execute_complete`` follows it.
 
-    :param started: when the wait begins, in epoch seconds.
-    :param timeout: seconds to wait at the most.
-    :param settings: the other settings of
-        :class:`~airflow_provider_together.triggers.gpu_cluster.GPUClusterTrigger`.
+    :param wait: with a deadline; its settings are what the trigger's row holds.
+    :param delete_on_kill: whether the trigger deletes the cluster when a user ends the task.
     """
     from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger  # noqa: PLC0415 - see above
 
-    trigger = GPUClusterTrigger(
-        cluster_id, together_conn_id, poll_interval, started=started, end_time=started + timeout, **settings
-    )
+    trigger = GPUClusterTrigger(together_conn_id=together_conn_id, delete_on_kill=delete_on_kill, **wait.settings())
+    seconds = 0.0 if wait.deadline is None else wait.deadline - wait.started
     operator.defer(
-        trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=timeout + DEFERRAL_MARGIN)
+        trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds + DEFERRAL_MARGIN)
     )
 
 

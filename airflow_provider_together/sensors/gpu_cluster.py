@@ -119,19 +119,12 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look once."""
         from airflow_provider_together.waiting.look import look_once  # noqa: PLC0415 - for a task only
-        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a task only
 
         store = state_store(context)
         with task_failures():
             client = self.hook.client
             if self._wait is None:
-                self._wait = ReadyWait(  # without a deadline: in the worker the sensor's own timeout ends it
-                    self.cluster_id,
-                    started=client.now(),
-                    poll_interval=self.poke_interval,
-                    on_degraded=self.on_degraded,
-                    on_paused=self.on_paused,
-                )
+                self._wait = self._new_wait()  # in the worker the sensor's own timeout ends it
                 self._wait.recall(store.get(_MEMORY, {}))
             look = client.run(look_once(client.dialect, self._wait), note=self._log_note)
         if self.reschedule:
@@ -167,13 +160,17 @@ class ClusterReadySensor(CheckedOperator, BaseSensorOperator):
         raise AirflowFailException(str(error)) from None
 
     def _defer(self) -> None:
-        defer(
-            self,
+        wait = self._new_wait()
+        wait.deadline = wait.started + self.timeout
+        defer(self, wait, self.together_conn_id)
+
+    def _new_wait(self) -> ReadyWait:
+        from airflow_provider_together.waiting.ready import ReadyWait  # noqa: PLC0415 - for a task only
+
+        return ReadyWait(
             self.cluster_id,
-            self.together_conn_id,
-            self.poke_interval,
             started=self.hook.client.now(),
-            timeout=self.timeout,
+            poll_interval=self.poke_interval,
             on_degraded=self.on_degraded,
             on_paused=self.on_paused,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_together.api.call import Flow, Note
 from airflow_provider_together.api.models import Cluster, Sight
@@ -32,6 +32,10 @@ class GoneWait(Wait):
         self.cluster_name = ""
         self._refusal = ""
         self._alive_since: float | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`~airflow_provider_together.waiting.patience.Wait.settings`."""
+        return {**super().settings(), "wait_for": "gone"}
 
     def accept(self) -> None:
         """

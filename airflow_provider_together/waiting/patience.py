@@ -156,6 +156,15 @@ class Wait(ABC):
         """Whether the cluster was not found, and it is not settled yet whether it is gone."""
         return self._absent_since is not None
 
+    def settings(self) -> dict[str, Any]:
+        """Return, as JSON, what the trigger needs that goes on with this wait in another process."""
+        return {
+            "cluster_id": self.cluster_id,
+            "poll_interval": self.poll_interval,
+            "started": self.started,
+            "end_time": self.deadline,
+        }
+
     def memory(self) -> dict[str, Any]:
         """Return, as JSON, what a wait that goes on in another process must know."""
         return {

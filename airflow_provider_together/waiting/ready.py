@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_provider_together.api.models import Cluster, Sight
 from airflow_provider_together.api.phase import Phase
 from airflow_provider_together.exceptions import SpecError
@@ -19,7 +21,7 @@ class ReadyWait(Wait):
     :raises SpecError: if a reaction is none of :data:`REACTIONS`.
     """
 
-    __slots__ = ("_if_degraded", "_if_paused", "num_gpus")
+    __slots__ = ("num_gpus", "on_degraded", "on_paused")
 
     def __init__(  # noqa: PLR0913 - each is a setting of the wait
         self,
@@ -34,15 +36,20 @@ class ReadyWait(Wait):
     ) -> None:
         super().__init__(cluster_id, started=started, deadline=deadline, poll_interval=poll_interval)
         self.num_gpus = num_gpus
-        self._if_degraded = _verdict_for("on_degraded", on_degraded)
-        self._if_paused = _verdict_for("on_paused", on_paused)
+        self.on_degraded = _checked("on_degraded", on_degraded)
+        self.on_paused = _checked("on_paused", on_paused)
+
+    def settings(self) -> dict[str, Any]:
+        """See :meth:`~airflow_provider_together.waiting.patience.Wait.settings`."""
+        own = {name: getattr(self, name) for name in ("on_degraded", "on_paused", "num_gpus")}
+        return {**super().settings(), **own}
 
     def _judge(self, cluster: Cluster | Sight) -> Verdict:
         phase = cluster.phase
         if phase is Phase.DEGRADED:
-            verdict = self._if_degraded
+            verdict = _VERDICTS[self.on_degraded]
         elif phase is Phase.PAUSED:
-            verdict = self._if_paused
+            verdict = _VERDICTS[self.on_paused]
         else:
             verdict = _MEANINGS[phase]
         if verdict is Verdict.READY and self.num_gpus is not None and cluster.gpus_present() != self.num_gpus:
@@ -50,10 +57,10 @@ class ReadyWait(Wait):
         return verdict
 
 
-def _verdict_for(name: str, reaction: Reaction) -> Verdict:
+def _checked(name: str, reaction: Reaction) -> Reaction:
     if reaction not in _VERDICTS:
         raise SpecError([f"{name}={reaction!r} is wrong: use one of {', '.join(map(repr, REACTIONS))}"])
-    return _VERDICTS[reaction]
+    return reaction
 
 
 _VERDICTS: dict[Reaction, Verdict] = {"wait": Verdict.GO_ON, "ready": Verdict.READY, "fail": Verdict.FAILED}
