@@ -58,6 +58,7 @@ def run(*arguments: str, answer: str = "") -> Done:
         contextlib.redirect_stderr(errors),
     ):
         patch.setattr(sys, "stdin", io.StringIO(answer))
+        patch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")  # which the command sets, and this process must not keep
         try:
             status = main(arguments)
         except SystemExit as end:
