@@ -54,11 +54,19 @@ def deployment_id(text: str) -> str:
     return text
 
 
-def digest_of(*parts: str) -> str:
-    """Return the twelve characters of a-z and 2-7 (60 bits) that stand for these parts in a name."""
+def hashed(text: str, *, length: int = DIGEST_LENGTH) -> str:
+    """
+    Return what stands for a text in a name: so many characters of a-z and 2-7, of five bits each.
+
+    What is named so may outlive an upgrade of this package, so that it must never come out otherwise.
+    """
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:length]
+
+
+def digest_of(*parts: str, length: int = DIGEST_LENGTH) -> str:
+    """Return what stands for several texts in a name, see :func:`hashed`."""
     # Lengths keep ("a", "bc") and ("ab", "c") apart.
-    text = "".join(f"{len(part)}:{part}" for part in parts)
-    return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:DIGEST_LENGTH]
+    return hashed("".join(f"{len(part)}:{part}" for part in parts), length=length)
 
 
 @dataclass(frozen=True, slots=True)

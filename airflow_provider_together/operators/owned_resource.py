@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_together.exceptions import TogetherError
 from airflow_provider_together.operators.base import TaskKilledError, TogetherOperator
 from airflow_provider_together.runtime.compat.versions import (
     AirflowException,
@@ -93,8 +94,11 @@ class OwnedResourceOperator(TogetherOperator):
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralTimeout, TaskDeferralError) as error:
-            with task_failures(), self.asking_airflow(is_asking=True), self._owning(context) as task:
-                fate = task.release_known()
+            with self.asking_airflow(is_asking=True), self._owning(context) as task:
+                try:
+                    fate = task.release_known()
+                except TogetherError as failure:  # a retry may find out what became of it
+                    fate = str(failure)
             if not fate:
                 raise
             message = f"Airflow has ended the wait for {task.what}: {error}. {fate}"

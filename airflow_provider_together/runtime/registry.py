@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from airflow_provider_together.api.settings import Settings
 from airflow_provider_together.exceptions import ConfigurationError
-from airflow_provider_together.lifecycle.name import ClusterName, Owner, deployment_id, digest_of
+from airflow_provider_together.lifecycle.name import ClusterName, Owner, deployment_id, hashed
 from airflow_provider_together.lifecycle.orphans import Standing
 from airflow_provider_together.lifecycle.owner import Record
 from airflow_provider_together.runtime.compat.storage import Variables, variables
@@ -211,7 +211,7 @@ def registry() -> Registry:
 
 
 def _made_up(anchor: str) -> str:
-    return digest_of(anchor or secrets.token_hex())[:_ID_LENGTH]
+    return hashed(anchor or secrets.token_hex(), length=_ID_LENGTH)
 
 
 def _checked(known: str) -> str:

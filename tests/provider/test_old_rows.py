@@ -11,6 +11,9 @@ import json
 
 import pytest
 
+from airflow_provider_together.jobs.kubernetes.name import owner_digest
+from airflow_provider_together.jobs.slurm.job import job_digest
+from airflow_provider_together.lifecycle.name import Owner
 from airflow_provider_together.runtime.deferral import Outcome, look_of
 from airflow_provider_together.runtime.events import read_event, text
 from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger
@@ -71,6 +74,14 @@ def test_an_event_of_a_batch_job_that_names_no_cluster_is_understood() -> None:
 def test_an_event_of_somebody_else_is_refused(event: object) -> None:
     with pytest.raises(ValueError, match="the trigger's event is"):
         read_event(event, {"job_id": text}, cluster_id="c-1")
+
+
+def test_what_was_named_by_an_earlier_version_is_found() -> None:
+    """By the digests in the names of clusters, of jobs on Kubernetes and of batch jobs."""
+    owner = Owner("prod", "train", "run", "create", 3)
+    assert owner.digest == "37g5mjhgoplu"
+    assert owner_digest(owner) == "o24uo7qk5g2o"
+    assert job_digest("c-1", owner.deployment, owner.digest) == "m2xzsbwou5fbn2ra"
 
 
 def test_the_words_of_a_verdict_stay_since_events_hold_them() -> None:

@@ -98,7 +98,7 @@ def public_classes() -> Iterator[type[CheckedParameters]]:
                     yield value
 
 
-BASES = {"CheckedOperator", "TogetherOperator", "ReadyWaitingOperator"}
+BASES = {"CheckedOperator", "OwnedResourceOperator", "ReadyWaitingOperator", "TogetherOperator"}
 CLASSES = sorted(public_classes(), key=lambda one: one.__name__)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from airflow_provider_together.lifecycle.name import DIGEST_LENGTH, Owner, digest_of
+from airflow_provider_together.lifecycle.name import DIGEST_LENGTH, Owner, hashed
 
 #: Leaves room for ``-RANK-xxxxx`` in the names of the pods.
 LONGEST_JOB_NAME = 52
@@ -21,7 +21,7 @@ def owner_digest(owner: Owner) -> str:
 
     The deployment is part of it: two Airflows may run the same DAG on one cluster at the same time.
     """
-    return digest_of(owner.deployment, owner.digest)
+    return hashed(f"{len(owner.deployment)}:{owner.deployment}{owner.digest}")
 
 
 def job_name(owner: Owner) -> str:

@@ -73,6 +73,8 @@ RECORD_PATIENCE = 60.0
 #: Seconds in which a job that is unknown to Slurm and has no record may still turn up.
 LOST_PATIENCE = 60.0
 
+#: Characters of what a job is found by.
+_DIGEST_LENGTH = 16
 _LONGEST_WORDS = 80
 #: The largest result that is read, in bytes, as large as Kubernetes allows for a pod's.
 LARGEST_RESULT = 4096
@@ -103,7 +105,7 @@ def job_digest(cluster_id: str, deployment: str, owner_digest: str) -> str:
     The cluster is in it, because a shared volume outlives clusters and each has job ids of its own; the deployment,
     because two Airflows may use one cluster.
     """
-    return digest_of(cluster_id, deployment, owner_digest)
+    return digest_of(cluster_id, deployment, owner_digest, length=_DIGEST_LENGTH)
 
 
 def job_name(words: str, job: SlurmJob) -> str:

@@ -189,8 +189,8 @@ cancel_job() { # DIGEST ATTEMPT JOB TOKEN CONCLUDED
 }
 
 main() { # COMMAND [ARGUMENT]...
-    base=$HOME/.airflow-together
     find_commands
+    base=$HOME/.airflow-together # after the profile, which may have a variable of that name
     echo airflow-together-answer # what a login shell writes before it is of no interest
     "$@"
 }
