@@ -131,7 +131,7 @@ class CreateTask:
                 reservation=wanted,
                 deletes_reserved=self._deletes_reserved,
             ),
-            _PublishingMemory(memory, self),
+            _PublishingMemory(memory, self, wanted),
             if_exists=operator.if_exists or ("fail" if operator.cluster_name else "adopt"),
             visibility=settings.visibility,
             heal=memory.owner.deployment if truth_of("sweep_expired", operator.sweep_expired) else None,
@@ -152,9 +152,9 @@ class CreateTask:
             values["cluster_name"] = memory.new_name(lifetime=operator.lifetime(wanted))
         return ClusterSpec.parse(values)
 
-    def own(self, cluster: Cluster) -> None:
-        """Take a cluster for the one that a kill has to delete."""
-        self._own = cluster
+    def own(self, cluster: Cluster, paid: Reservation | None) -> None:
+        """Take a cluster for the one that a kill has to delete, unless it is a reservation."""
+        self._paid, self._own = paid, cluster  # in this order: a timeout strikes between any two lines
 
     def publish(self, cluster: Cluster, paid: Reservation | None) -> None:
         """
@@ -219,14 +219,15 @@ class _PublishingMemory:
     In that order: what a signal strikes between the two is deleted by the task, which knows it already.
     """
 
-    def __init__(self, memory: OwnerMemory, task: CreateTask) -> None:
+    def __init__(self, memory: OwnerMemory, task: CreateTask, wanted: Reservation | None) -> None:
         self._memory = memory
         self._task = task
+        self._wanted = wanted
         self.recall = memory.recall
         self.begin = memory.begin
         self.withdraw = memory.withdraw
 
     def keep(self, cluster: Cluster) -> None:
-        self._task.own(cluster)
+        self._task.own(cluster, reservation_of(cluster, self._wanted))
         self._memory.keep(cluster)
         self._task.publish(cluster, self._memory.recall().reservation)

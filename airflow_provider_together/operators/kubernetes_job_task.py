@@ -334,6 +334,7 @@ class JobTask:
         """Remove a job that has ended, or note at it that its outcome is known; return what became of it."""
         if truth_of("delete_on_finish", self._operator.delete_on_finish):
             return self._remove(namespace, name, uid)
+        self._own = None  # it is kept, so that a kill must not delete it
         try:
             self._run_flow(mark_taken(namespace, name))
         except TogetherError as error:

@@ -135,3 +135,6 @@ class OwnedResourceOperator(TogetherOperator):
                 except TaskKilledError:
                     task.release_killed(is_urgent=False)
                     raise
+        # All is well, and what is owned is for others to use. Airflow kills a task also when its callbacks take too
+        # long after that.
+        self._owner = None

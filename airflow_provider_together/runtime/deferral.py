@@ -33,16 +33,15 @@ def defer(
     """
     Go on with a wait in the triggerer; the operator's ``execute_complete`` follows it.
 
-    :param wait: with a deadline; its settings are what the trigger's row holds.
+    :param wait: its settings are what the trigger's row holds.
     :param delete_on_kill: whether the trigger deletes the cluster when a user ends the task.
     """
     from airflow_provider_together.triggers.gpu_cluster import GPUClusterTrigger  # noqa: PLC0415 - see above
 
     trigger = GPUClusterTrigger(together_conn_id=together_conn_id, delete_on_kill=delete_on_kill, **wait.settings())
-    seconds = 0.0 if wait.deadline is None else wait.deadline - wait.started
-    operator.defer(
-        trigger=trigger, method_name="execute_complete", timeout=timedelta(seconds=seconds + DEFERRAL_MARGIN)
-    )
+    seconds = None if wait.deadline is None else wait.deadline - wait.started + DEFERRAL_MARGIN
+    timeout = None if seconds is None else timedelta(seconds=seconds)
+    operator.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
 
 def effective_timeout(operator: BaseOperator, timeout_seconds: float, started: float) -> float:

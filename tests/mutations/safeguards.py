@@ -44,6 +44,7 @@ TLS = "tests/api/test_tls.py"
 RESERVATION = "tests/lifecycle/test_reservation.py"
 DELETION = "tests/provider/test_deletion.py"
 RETURN_VALUE = "tests/provider/test_return_value.py"
+OWNED = "tests/provider/test_owned_resource.py"
 RESERVATIONS = "tests/provider/test_reservations.py"
 TASK_LOG = "tests/provider/test_task_log.py"
 DIAGNOSIS = "tests/jobs/test_diagnosis.py"
@@ -1193,5 +1194,33 @@ SAFEGUARDS = [
         "    taken = sorted(RANK_VARIABLES & set(env_vars)) if isinstance(env_vars, Mapping) else []\n",
         "    taken: list[str] = []\n",
         ("tests/jobs/test_job_spec.py",),
+    ),
+    Safeguard(
+        "a signal that struck while Airflow was asked is caught up on",
+        "operators/owned_resource.py",
+        "            if task.owns:\n",
+        "            if task.owns and not self._was_killed:\n",
+        (OWNED,),
+    ),
+    Safeguard(
+        "a timeout of the task gives back what it owns",
+        "operators/owned_resource.py",
+        "        except AirflowTaskTimeout:\n            task.release_killed(is_urgent=False)",
+        "        except AirflowTaskTimeout:\n            bool(task)",
+        (OWNED,),
+    ),
+    Safeguard(
+        "a kill after success leaves alive what others use by then",
+        "operators/owned_resource.py",
+        "        self._owner = None\n",
+        "",
+        (OWNED,),
+    ),
+    Safeguard(
+        "a wait that Airflow ends without an event gives back what was owned",
+        "operators/owned_resource.py",
+        "fate = task.release_known()",
+        'fate = ""',
+        (OWNED,),
     ),
 ]

@@ -170,6 +170,12 @@ def test_a_signal_after_the_end_comes_too_late(operator: Owning) -> None:
     assert operator.resource.released == []
 
 
+def test_a_signal_after_success_leaves_alive_what_others_use_by_then(operator: Owning) -> None:
+    start_and_stay(operator)
+    operator.on_kill()
+    assert operator.resource.released == []
+
+
 def test_a_signal_before_anything_was_begun_gives_back_nothing(operator: Owning) -> None:
     operator.on_kill()
     assert operator.resource.released == []
