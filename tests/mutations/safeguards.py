@@ -14,6 +14,7 @@ CREATE = "tests/lifecycle/test_create.py"
 ADOPTION = "tests/lifecycle/test_adoption.py"
 DELETE = "tests/lifecycle/test_delete.py"
 WAITS = "tests/waiting/test_waits.py"
+LOOK = "tests/waiting/test_look.py"
 ORPHANS = "tests/lifecycle/test_orphans.py"
 NAME = "tests/lifecycle/test_name.py"
 RETRY = "tests/api/test_retry.py"
@@ -381,7 +382,7 @@ SAFEGUARDS = [
         "waiting/patience.py",
         "if now - self._absent_since >= self._absence_seconds:",
         "if True:",
-        (WAITS, DELETE),
+        (WAITS, LOOK),
     ),
     Safeguard(
         "only a refusal that lasts ends a wait",

@@ -485,3 +485,11 @@ def test_a_deletion_that_was_refused_is_the_cause_of_a_timeout_while_the_cluster
     assert wait.on_cluster(cluster_with(), now=START + 100).error == str(BUSY_ANSWERS[0])
     wait.accept()
     assert wait.on_cluster(cluster_with(), now=START + 100).error == ""
+
+
+def test_a_wait_tells_the_trigger_that_goes_on_with_it_all_it_goes_by() -> None:
+    times = {"started": 1.0, "deadline": 2.0, "poll_interval": 3.0}
+    row = {"cluster_id": "c-1", "started": 1.0, "end_time": 2.0, "poll_interval": 3.0}
+    ready = ReadyWait("c-1", **times, on_degraded="fail", on_paused="wait", num_gpus=16)
+    assert ready.settings() == {**row, "on_degraded": "fail", "on_paused": "wait", "num_gpus": 16}
+    assert GoneWait("c-1", **times).settings() == {**row, "wait_for": "gone"}
