@@ -17,6 +17,7 @@ from airflow_provider_together.exceptions import ConfigurationError
 
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_RETRIES = 4
+#: How long a new cluster may take to show in the list, in seconds: Together promises nothing.
 DEFAULT_VISIBILITY = 60.0
 #: Value of :attr:`Settings.verify` for a certificate that nobody checks; for this machine only.
 UNVERIFIED = "false"

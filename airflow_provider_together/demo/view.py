@@ -101,10 +101,6 @@ class Progress:
             shown += self._changed(f"cluster {row.cluster_id}", text)
         return [f"{clock(snapshot.elapsed):>6}  {line}" for line in shown]
 
-    def saw_state(self, state: str) -> bool:
-        """Whether any task was ever in that state."""
-        return any(state in states for states in self.states.values())
-
     def saw_word(self, word: str) -> bool:
         """Whether any cluster ever had that status word, in whatever case."""
         return any(word.casefold() == seen.casefold() for words in self.words.values() for seen in words)

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 
 IfExists = Literal["adopt", "fail"]
-#: How long a new cluster may take to show in the list, in seconds. Together promises nothing; after a create
-#: whose answer was lost this is how long its effect is looked for.
-VISIBILITY_SECONDS = DEFAULT_VISIBILITY
 
 
 def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
@@ -44,7 +41,7 @@ def create_or_adopt(  # noqa: PLR0913 - each decides something of its own
     memory: Memory,
     *,
     if_exists: IfExists,
-    visibility: float = VISIBILITY_SECONDS,
+    visibility: float = DEFAULT_VISIBILITY,
     heal: str | None = None,
 ) -> Flow[Creation]:
     """

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_together.api.call import Flow, Note
 from airflow_provider_together.api.models import SharedVolume
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import NameTakenError, OutcomeUnknownError, SpecMismatchError
-from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists
+from airflow_provider_together.lifecycle.create import IfExists
 from airflow_provider_together.lifecycle.looking import look_longer, require_readable
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def ensure_shared_volume(dialect: Dialect, spec: SharedVolumeSpec, *, if_exists:
     try:
         return (yield from create)
     except OutcomeUnknownError:
-        found = yield from look_longer(lambda: _find_volume(dialect, spec.volume_name), VISIBILITY_SECONDS)
+        found = yield from look_longer(lambda: _find_volume(dialect, spec.volume_name), DEFAULT_VISIBILITY)
         if found is None:
             raise
         return found

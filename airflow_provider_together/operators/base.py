@@ -4,8 +4,8 @@ What all operators of this package share: the hook, checking of parameters, bein
 Airflow kills a running task by a signal whose handler calls ``on_kill`` and then lets ``execute`` go on. So a
 wait sleeps in short pieces and raises once it was killed.
 
-DAGs are parsed again and again, tasks run once. So the modules of operators and sensors import the engine in the
-methods that only a task calls, all but the specs, which check literal parameters.
+DAGs are parsed again and again, tasks run once. So what only a running task needs, the engine above all, stands in
+modules called ``*_task``, each imported in one place; the specs, which check literal parameters, are imported here.
 """
 
 from __future__ import annotations

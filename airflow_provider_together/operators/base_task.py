@@ -98,7 +98,7 @@ class RunningTask:
 
     def clean_up(self, cluster_id: str, *, cluster_name: str = "", poll_interval: float) -> str:
         """
-        Delete a cluster after a failure; return a sentence that says what became of it.
+        Delete a cluster after a failure; return a sentence on the outcome.
 
         :param poll_interval: seconds between two looks at the most.
         """

@@ -81,7 +81,7 @@ class CreateTask:
         return self._conclude(look_of(event), gives_back=bool(self._own_xcom("delete_on_failure")))
 
     def release_known(self) -> str:
-        """Delete the cluster that an earlier part of the task has made; return what became of it."""
+        """Delete the cluster that an earlier part of the task has made; return a sentence on the outcome."""
         cluster_id = self._own_xcom("cluster_id")
         return self._clean_up(cluster_id) if cluster_id and self._own_xcom("delete_on_failure") else ""
 

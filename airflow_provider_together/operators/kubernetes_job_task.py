@@ -141,7 +141,7 @@ class JobTask:
         return self._conclude(event["namespace"], event["job_name"], uid, self._seen_anew(event, state))
 
     def release_known(self) -> str:
-        """Remove the job that an earlier part of the task has made; return what became of it, if there is one."""
+        """Remove the job of an earlier part of the task; return a sentence on the outcome, if there is one."""
         job = self._ti.xcom_pull(task_ids=self._ti.task_id, key=_JOB_KEY, map_indexes=self._ti.map_index)
         return self._remove(job["namespace"], job["name"], job["uid"]) if job else ""
 
@@ -331,7 +331,7 @@ class JobTask:
         return "" if state.culprit is None else self._run_flow(last_words_of(namespace, state.culprit))
 
     def _finish(self, namespace: str, name: str, uid: str) -> str:
-        """Remove a job that has ended, or note at it that its outcome is known; return what became of it."""
+        """Remove a job that has ended, or note at it that its outcome is known; return a sentence on the outcome."""
         if truth_of("delete_on_finish", self._operator.delete_on_finish):
             return self._remove(namespace, name, uid)
         self._own = None  # it is kept, so that a kill must not delete it
@@ -342,7 +342,7 @@ class JobTask:
         return "It is kept."
 
     def _remove(self, namespace: str, name: str, uid: str) -> str:
-        """Remove a job; return a sentence that says what became of it."""
+        """Remove a job; return a sentence on the outcome."""
         try:
             if goes_on_without(self._ti):
                 return "It is left alive: another try of this task works with it."

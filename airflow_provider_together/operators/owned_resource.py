@@ -54,7 +54,7 @@ class OwningTask(Protocol):
         """
 
     def release_known(self) -> str:
-        """Give back what an earlier part of the task owned, and say what became of it; nothing if it owned nothing."""
+        """Give back what an earlier part of the task owned; return a sentence on the outcome, empty without one."""
 
     def release_killed(self, *, is_urgent: bool) -> None:
         """
@@ -97,7 +97,7 @@ class OwnedResourceOperator(TogetherOperator):
             with self.asking_airflow(is_asking=True), self._owning(context) as task:
                 try:
                     fate = task.release_known()
-                except TogetherError as failure:  # a retry may find out what became of it
+                except TogetherError as failure:  # a retry may find out more
                     fate = str(failure)
             if not fate:
                 raise

@@ -100,7 +100,7 @@ class SlurmTask:
             return self._conclude(hook, job, ending)
 
     def release_known(self) -> str:
-        """Cancel the job of this task; return what became of it."""
+        """Cancel the job of this task; return a sentence on the outcome."""
         with self._at_login_host() as hook:
             return self._cancel_latest(hook)
 
@@ -313,7 +313,7 @@ class SlurmTask:
             raise AirflowException(message)
 
     def _cancel_latest(self, hook: SlurmHook) -> str:
-        """Cancel the job of this task; return a sentence that says what became of it."""
+        """Cancel the job of this task; return a sentence on the outcome."""
         digest, concluded = self._recall()
         self._own = hook.address, SlurmJob(digest, 0), concluded
         deadline = time.time() + _CANCEL_SECONDS

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def sweep(operator: SweepGPUClustersOperator) -> list[dict[str, str]]:
     """
-    Sweep, and return what became of each cluster.
+    Sweep, and return the outcome for each cluster.
 
     :param operator: its parameters are rendered and checked.
     :raises AirflowException: if something forgotten could not be deleted.

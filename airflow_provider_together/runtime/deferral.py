@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
     error: str = ""
 
     def failure(self, *, fate: str = "") -> TogetherError:
-        """Return the error for a wait that did not end well; ``fate`` says what became of the cluster."""
+        """Return the error for a wait that did not end well; ``fate`` is a sentence on the fate of the cluster."""
         from airflow_provider_together.waiting.failure import failure_of  # noqa: PLC0415 - for a task only
 
         return failure_of(self.cluster_id, self.verdict, self.status, fate=fate, error=self.error)

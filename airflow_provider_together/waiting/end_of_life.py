@@ -1,4 +1,4 @@
-"""Telling those who wait for a cluster, or work on it, that the end of its life is near."""
+"""Warning the waiters for a cluster, and the tasks that use it, that the end of its life is near."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_together.api.models import Cluster
 from airflow_provider_together.api.wording import duration
 from airflow_provider_together.lifecycle.name import ClusterName
 
-#: From this many seconds before a cluster's end of life on, those who wait or work on it are told.
+#: From this many seconds before a cluster's end of life on, its waiters and users are warned.
 NEAR_END_SECONDS = 3600.0
 
 

@@ -17,7 +17,7 @@ def failure_of(cluster_id: str, verdict: Verdict, word: str, *, fate: str = "", 
     Return the error for a wait that did not end well.
 
     :param word: the raw status word that the verdict rests on.
-    :param fate: a sentence that says what became of the cluster.
+    :param fate: a sentence on the fate of the cluster.
     :param error: what Together answered last instead of doing what was asked for.
     """
     status = f" (status {word})" if word else ""

@@ -1,4 +1,4 @@
-"""Looking at a cluster until there is a verdict: the flows of one who waits alone."""
+"""Looking at a cluster until there is a verdict: the flows of a single waiter."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from airflow_provider_together.api.call import Flow
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.api.specs import ClusterSpec
-from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists, create_or_adopt
+from airflow_provider_together.lifecycle.create import IfExists, create_or_adopt
 from airflow_provider_together.lifecycle.delete import delete_and_prove
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.lifecycle.orphans import Finding, Standing, sweep
@@ -194,7 +195,7 @@ class Scene:
             task.identity(),
             task.memory(now=self.cloud.now),
             if_exists=task.if_exists,
-            visibility=VISIBILITY_SECONDS,
+            visibility=DEFAULT_VISIBILITY,
             heal=task.owner.deployment,
         )
         process = self._start(task.actor, flow)

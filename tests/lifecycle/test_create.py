@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_together.api.call import Call, Note, Pause, Save, Step
 from airflow_provider_together.api.dialects import Compute, Dialect, TCloud
 from airflow_provider_together.api.models import Cluster, Listing
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import (
     AuthenticationError,
     MalformedAnswerError,
@@ -29,7 +30,7 @@ from airflow_provider_together.exceptions import (
     SpecMismatchError,
     TogetherError,
 )
-from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists, create_or_adopt
+from airflow_provider_together.lifecycle.create import IfExists, create_or_adopt
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.lifecycle.owner import Creation, Identity, Record
 from tests.support.driving import Script
@@ -320,7 +321,7 @@ def test_a_lost_answer_without_effect_is_an_unknown_outcome_and_never_a_second_p
     assert end.__cause__ is LOST
     assert "looks again before it asks again" in str(end)
     assert script.requests.count("POST") == 1
-    assert sum(script.pauses) == VISIBILITY_SECONDS
+    assert sum(script.pauses) == DEFAULT_VISIBILITY
     assert script.saved == [("begin", "train")]
 
 
@@ -334,7 +335,7 @@ def test_a_look_that_fails_after_a_lost_answer_is_no_answer(dialect: Dialect) ->
 def test_looks_that_all_fail_after_a_lost_answer_leave_the_outcome_unknown(dialect: Dialect) -> None:
     script, end = creating(dialect, [[], LOST, BUSY])
     assert type(end) is OutcomeUnknownError
-    assert sum(script.pauses) == VISIBILITY_SECONDS
+    assert sum(script.pauses) == DEFAULT_VISIBILITY
 
 
 def test_a_key_that_is_refused_after_a_lost_answer_leaves_the_outcome_unknown(dialect: Dialect) -> None:
@@ -369,7 +370,7 @@ def test_a_try_that_follows_a_killed_one_asks_when_nothing_has_shown_up(dialect:
     script, end = creating(dialect, [*lists, made, [made]], spec=OUR_SPEC, identity=OUR_IDENTITY, record=ASKED)
     assert end == Creation(made, is_ours=True)
     before = takewhile(lambda step: not (isinstance(step, Call) and step.method == "POST"), script.steps)
-    assert sum(step.seconds for step in before if isinstance(step, Pause)) == VISIBILITY_SECONDS
+    assert sum(step.seconds for step in before if isinstance(step, Pause)) == DEFAULT_VISIBILITY
     assert script.saved == [("begin", OURS), ("keep", "c-9")]
 
 
@@ -414,7 +415,7 @@ def test_a_cluster_that_was_recorded_just_now_and_stays_unknown_is_replaced(dial
     record = Record(OURS, "c-1", NOW.timestamp() - 10)
     script, end = creating(dialect, [[], made, [made]], spec=OUR_SPEC, identity=OUR_IDENTITY, record=record)
     assert end == Creation(made, is_ours=True)
-    assert sum(script.pauses) == VISIBILITY_SECONDS - 10
+    assert sum(script.pauses) == DEFAULT_VISIBILITY - 10
 
 
 def test_a_flow_may_be_ended_at_any_step(dialect: Dialect) -> None:

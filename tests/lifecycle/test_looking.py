@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.api.models import Listing
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import MalformedAnswerError, ServerError
-from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS
 from airflow_provider_together.lifecycle.looking import find_by_name, find_of_owner
 from airflow_provider_together.lifecycle.name import ClusterName, Owner
 from airflow_provider_together.lifecycle.owner import Record
@@ -58,13 +58,13 @@ def test_the_effect_of_a_request_whose_answer_was_lost_is_looked_for(dialect: Di
         dialect, [], [], ServerError("503.", status=503), late, record=Record(OURS, has_open_request=True)
     )
     assert ids == ["c-1"]
-    assert 0 < sum(script.pauses) < VISIBILITY_SECONDS
+    assert 0 < sum(script.pauses) < DEFAULT_VISIBILITY
 
 
 def test_an_effect_that_does_not_show_is_looked_for_no_longer_than_a_list_lags(dialect: Dialect) -> None:
     script, ids = found(dialect, [], record=Record(OURS, has_open_request=True))
     assert ids == []
-    assert sum(script.pauses) == VISIBILITY_SECONDS
+    assert sum(script.pauses) == DEFAULT_VISIBILITY
 
 
 def test_an_owner_that_has_asked_for_nothing_is_not_waited_for(dialect: Dialect) -> None:

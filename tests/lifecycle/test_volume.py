@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_together.api.dialects import Dialect
 from airflow_provider_together.api.models import Listing, SharedVolume
+from airflow_provider_together.api.settings import DEFAULT_VISIBILITY
 from airflow_provider_together.exceptions import (
     MalformedAnswerError,
     NameTakenError,
@@ -19,7 +20,7 @@ from airflow_provider_together.exceptions import (
     SpecMismatchError,
     TogetherError,
 )
-from airflow_provider_together.lifecycle.create import VISIBILITY_SECONDS, IfExists
+from airflow_provider_together.lifecycle.create import IfExists
 from airflow_provider_together.lifecycle.volume import ensure_shared_volume
 from tests.support.driving import Script
 from tests.support.engine import VOLUME_SPEC
@@ -81,7 +82,7 @@ def test_after_a_lost_answer_the_volume_that_shows_up_is_used(dialect: Dialect) 
 def test_a_lost_volume_without_effect_is_an_unknown_outcome(dialect: Dialect) -> None:
     script, end = volumes(dialect, [[], LOST, []])
     assert end is LOST
-    assert (script.requests.count("POST"), sum(script.pauses)) == (1, VISIBILITY_SECONDS)
+    assert (script.requests.count("POST"), sum(script.pauses)) == (1, DEFAULT_VISIBILITY)
 
 
 def test_a_refused_volume_is_an_error(dialect: Dialect) -> None:
